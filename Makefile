@@ -1,0 +1,129 @@
+# Everything starts here. Each target sets up what it needs: a virtual environment in .venv, filled from
+# requirements.lock by pip alone. Nothing has to be activated.
+#
+# Options, as in `make fuzz TIME=600 WORKERS=1`:
+#   PYTHON   the interpreter that .venv is built on       (python3; 3.11 or newer)
+#   TIME     seconds of fuzzing                           (60)
+#   WORKERS  processes to fuzz with                       (all: one for each core)
+#   CASE     the case file to replay
+#   TARGET   MODULE:FACTORY, an engine other than ours
+#   JSON     a file for the machine-readable report
+#   ARGS     anything else for the command behind the target
+
+PYTHON ?= python3
+TIME = 60
+WORKERS = all
+CASE =
+TARGET =
+JSON =
+ARGS =
+
+BIN := .venv/bin
+LOCKSTEP := $(BIN)/lockstep
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+READY := .venv/.installed
+
+OPTIONS = $(if $(TARGET),--target '$(TARGET)') $(if $(JSON),--json '$(JSON)') $(ARGS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@sed -n '/^# Options/,/^$$/ s/^# \{0,1\}//p' Makefile
+
+# --- the environment ------------------------------------------------------------------------------------------------
+
+# A virtual environment that works is kept; one that does not (half built, its interpreter gone) is built anew.
+define ENVIRONMENT
+if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+		found=$$($(PYTHON) --version 2>&1) || found='no Python'; \
+		echo "Lockstep needs Python 3.11 or newer, and $(PYTHON) is $$found: try make PYTHON=/path/to/python3.11" >&2; \
+		exit 2; \
+	fi; \
+	echo 'Building .venv'; \
+	$(PYTHON) -m venv --clear .venv; \
+fi
+endef
+
+# The stamp is written last: an install that failed is tried again next time.
+$(READY): requirements.lock pyproject.toml
+	@rm -f $@
+	@$(ENVIRONMENT)
+	@echo 'Installing what requirements.lock says'
+	@$(PIP) install --quiet --require-hashes --requirement requirements.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: lock
+lock: ## Resolve the dependencies again (ARGS=--upgrade takes the newest; needs uv, and installs it)
+	@$(ENVIRONMENT)
+	@$(PIP) install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+		--output-file requirements.lock $(ARGS) pyproject.toml
+
+# --- the checks -----------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: lint types coverage ## Everything that must hold before a commit: lint, types, walls, tests, coverage
+
+.PHONY: lint
+lint: $(READY) ## Style (ruff) and the walls between the packages (import-linter)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: $(READY) ## Let ruff put right what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: types
+types: $(READY) ## Types (mypy)
+	$(BIN)/mypy
+
+# Two processes, on any machine: the time that it takes is then comparable, and two cores are all that CI has.
+.PHONY: coverage
+coverage: $(READY) ## The tests, and how much of the code they reach (ARGS goes to pytest)
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses 2 $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# --- the harness ----------------------------------------------------------------------------------------------------
+
+.PHONY: fuzz
+fuzz: $(READY) ## Search for TIME seconds for a case that breaks the contract
+	@$(LOCKSTEP) fuzz --seconds $(TIME) $(if $(filter-out all,$(WORKERS)),--workers $(WORKERS)) $(OPTIONS)
+
+# make turns every failure into its own exit status 2, so the recipe says the real one.
+.PHONY: replay
+replay: $(READY) ## Carry out a saved case again: make replay CASE=tests/regressions/some.json
+	@if [ -z '$(CASE)' ]; then echo 'Which case? make replay CASE=path/to/case.json' >&2; exit 2; fi
+	@status=0; $(LOCKSTEP) replay '$(CASE)' $(OPTIONS) || status=$$?; \
+	echo "lockstep replay: exit status $$status (0 the contract holds, 1 violated as recorded," \
+		"3 violated in another way, 2 the case cannot be carried out)"; \
+	exit $$status
+
+.PHONY: reach
+reach: $(READY) ## Show which situations the machines get to, and which they never do
+	@$(LOCKSTEP) reach $(OPTIONS)
+
+.PHONY: canary
+canary: $(READY) ## Test the tester: every planted bug must be found
+	@$(LOCKSTEP) canary $(OPTIONS)
+
+.PHONY: bench
+bench: $(READY) ## Measure the engine, the model and the machines
+	@$(BIN)/python -m machines.bench $(ARGS)
+
+.PHONY: clean
+clean: ## Remove what was built and cached; the cases in .lockstep stay
+	rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
+		build dist htmlcov *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
