@@ -1,0 +1,1 @@
+"""What drives an engine and its model side by side, and judges."""
