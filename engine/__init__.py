@@ -1,0 +1,1 @@
+"""A workflow engine on asyncio: a pure core, a thin shell, a journal that is the only truth."""
