@@ -1,0 +1,345 @@
+"""The shell around one execution: it makes tasks, timers and slots match what the core decided.
+
+Rule 1: an input (a command, an attempt's end, a timer, a slot) goes through the mailbox, one at a time, in order.
+Rule 2: a batch of decided events is durable before any of them is acted upon or answered (J2).
+Rule 3: every task made here is read when it ends, and its slot comes back then and not before (C2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from engine.errors import EngineClosedError, JournalError
+from engine.messages import (
+    AttemptRaised,
+    AttemptReturned,
+    AttemptYielded,
+    Begin,
+    CancellationRequested,
+    Command,
+    CompensationRetrying,
+    CompensationStarted,
+    CompensationTimedOut,
+    Event,
+    ExecutionEnded,
+    ExecutionStarted,
+    Expire,
+    Json,
+    RollbackStarted,
+    StartAttempt,
+    StepRetrying,
+    StepStarted,
+    StepTimedOut,
+    TakeUp,
+    TimeOut,
+)
+from engine.slots import Lane, Slots
+from engine.state import State, Status, StepStatus
+from engine.transitions import compensation_parameters, decide, parameters
+
+if TYPE_CHECKING:
+    from engine.state_manager import ExecutionStateManager
+    from engine.workflow import Step
+
+
+@dataclass(frozen=True, slots=True)
+class ActionContext:
+    """What an action is told beside its parameters."""
+
+    execution: str
+    step: str
+    attempt: int
+    """Counted from 1, over restarts (F1)."""
+    idempotency_key: str
+    """``execution/step/attempt``; of a compensation ``execution/step/compensation/attempt`` (J3)."""
+    kind: Literal["action", "compensation"] = "action"
+    step_parameters: Json = None
+    """For a compensation: the parameters of the step it undoes (F4)."""
+    step_output: Json = None
+    """For a compensation: the output of the step it undoes (F4)."""
+
+
+Action: TypeAlias = Callable[[dict[str, Json], ActionContext], Awaitable[Json]]
+"""A step's work: ``async def action(parameters, context)``; it returns a JSON value."""
+
+
+class Driver:
+    """Drives one execution from where its state stands to its end."""
+
+    def __init__(
+        self,
+        execution: str,
+        state: State,
+        manager: ExecutionStateManager,
+        actions: Mapping[str, Action],
+        slots: Slots,
+        clock: Callable[[], float],
+    ) -> None:
+        self.execution = execution
+        self.state = state
+        self._manager = manager
+        self._actions = actions
+        self._slots = slots
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._lane = Lane(state.workflow.max_concurrent_steps, self._granted)
+        self._mailbox: deque[tuple[Command, asyncio.Future[bool] | None]] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._tasks: dict[int, asyncio.Task[Json]] = {}
+        self._timeouts: dict[int, asyncio.TimerHandle] = {}
+        self._retries: dict[int, asyncio.TimerHandle] = {}
+        self._deadline: asyncio.TimerHandle | None = None
+        self._closed = False
+        self.task = self._loop.create_task(self._drive(), name=f"drive {execution}")
+        self.task.add_done_callback(self._reap)
+
+    async def wait(self) -> None:
+        """Wait until the execution has ended.
+
+        Raises:
+            JournalError: it cannot go on, because its events cannot be journaled.
+            EngineClosedError: the engine was closed before.
+        """
+        await asyncio.shield(self._ended)
+
+    async def ask(self, command: Command) -> bool:
+        """Hand in a caller's command, and return whether it was accepted, once that is durable.
+
+        Raises:
+            JournalError: it could not be journaled, and has not happened.
+            EngineClosedError: the engine was closed before.
+        """
+        reply: asyncio.Future[bool] = self._loop.create_future()
+        self.post(command, reply)
+        return await reply
+
+    # Inputs
+
+    def post(self, command: Command, reply: asyncio.Future[bool] | None = None) -> None:
+        """Put a command into the mailbox; ``reply`` gets whether it was accepted, once that is durable."""
+        self._mailbox.append((command, reply))
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _granted(self, step: int) -> None:
+        self.post(StartAttempt(step))
+
+    def _rested(self, step: int) -> None:
+        """A retry's wait is over. Under a pause it waits on for the resume."""
+        del self._retries[step]
+        if self.state.status is not Status.PAUSED and step in self.state.retrying:
+            self._slots.enqueue(self._lane, step)
+            self._slots.dispatch()
+
+    def _finished(self, step: int, task: asyncio.Task[Json]) -> None:
+        """An action has really ended."""
+        del self._tasks[step]
+        if timeout := self._timeouts.pop(step, None):
+            timeout.cancel()
+        if task.cancelled():
+            self._hand_in(AttemptYielded(step))
+        elif error := task.exception():
+            self._hand_in(AttemptRaised(step, type(error).__name__, str(error)))
+        else:
+            self._hand_in(AttemptReturned(step, task.result()))
+
+    def _hand_in(self, command: Command) -> None:
+        """Report an attempt's end, then give its slot back."""
+        if not self._closed:
+            self.post(command)
+            self._slots.release(self._lane)
+            self._slots.dispatch()
+
+    # The loop
+
+    async def _drive(self) -> None:
+        while self._mailbox or not self.state.terminal:
+            if not self._mailbox:
+                self._wake = self._loop.create_future()
+                await self._wake
+            await self._turn()
+
+    async def _turn(self) -> None:
+        """Decide everything that waits in the mailbox, make it durable as one batch, then act on it."""
+        events: list[Event] = []
+        replies: list[tuple[asyncio.Future[bool], bool]] = []
+        at = self._clock()
+        while self._mailbox:
+            command, reply = self._mailbox.popleft()
+            self._decide(command, reply, at, events, replies)
+        try:
+            if events:
+                await self._manager.append(self.execution, events)
+        except BaseException as error:
+            _refuse((reply for reply, _ in replies), error)
+            raise
+        for event in events:
+            self._perform(event)
+        for reply, accepted in replies:
+            if not reply.done():
+                reply.set_result(accepted)
+
+    def _decide(
+        self,
+        command: Command,
+        reply: asyncio.Future[bool] | None,
+        at: float,
+        events: list[Event],
+        replies: list[tuple[asyncio.Future[bool], bool]],
+    ) -> None:
+        state, slots, lane = self.state, self._slots, self._lane
+        before = state.status
+        decision = decide(state, command, at)
+        if reply is not None:
+            replies.append((reply, decision.accepted))
+        if not decision.accepted and type(command) is StartAttempt:
+            slots.release(lane)
+        events += decision.events
+        if state.status is not before:
+            slots.forget(lane)
+        for step in decision.ready:
+            if retry := self._retries.pop(step, None):
+                retry.cancel()
+            slots.enqueue(lane, step)
+        slots.dispatch()
+
+    # Effects
+
+    def _perform(self, event: Event) -> None:
+        """Act on a durable event."""
+        match event:
+            case StepStarted(_, step, attempt):
+                self._start(self.state.workflow.steps[self.state.workflow.index[step]], attempt)
+            case CompensationStarted(_, step, attempt):
+                self._undo(self.state.workflow.steps[self.state.workflow.index[step]], attempt)
+            case StepRetrying(_, step, _, _, until) | CompensationRetrying(_, step, _, _, until):
+                self._retry(self.state.workflow.index[step], until)
+            case StepTimedOut(_, step) | CompensationTimedOut(_, step):
+                if task := self._tasks.get(self.state.workflow.index[step]):
+                    task.cancel()
+            case CancellationRequested() | RollbackStarted():
+                self._stop()
+            case ExecutionStarted():
+                self._set_deadline()
+            case ExecutionEnded():
+                self._stop()
+            case _:
+                pass
+
+    def _start(self, step: Step, attempt: int) -> None:
+        if self.state.stopping:
+            self._hand_in(AttemptYielded(step.index))
+            return
+        key = f"{self.execution}/{step.id}/{attempt}"
+        context = ActionContext(self.execution, step.id, attempt, key)
+        self._run(step, step.action, step.timeout, parameters(self.state, step), context)
+
+    def _undo(self, step: Step, attempt: int) -> None:
+        compensation = step.compensation
+        assert compensation is not None
+        context = ActionContext(
+            self.execution,
+            step.id,
+            attempt,
+            f"{self.execution}/{step.id}/compensation/{attempt}",
+            "compensation",
+            parameters(self.state, step),
+            self.state.outputs[step.id],
+        )
+        resolved = compensation_parameters(self.state, step)
+        self._run(step, compensation.action, compensation.timeout, resolved, context)
+
+    def _run(
+        self, step: Step, action: str, timeout: float | None, resolved: dict[str, Json], context: ActionContext
+    ) -> None:
+        index = step.index
+        try:
+            work: Any = self._actions[action](resolved, context)
+            task: asyncio.Task[Json] = self._loop.create_task(work, name=context.idempotency_key)
+        except Exception as error:  # noqa: BLE001  # whatever the action does wrong is its failure
+            self._hand_in(AttemptRaised(index, type(error).__name__, str(error)))
+            return
+        self._tasks[index] = task
+        task.add_done_callback(partial(self._finished, index))
+        if timeout is not None:
+            expired = TimeOut(index, context.attempt)
+            self._timeouts[index] = self._loop.call_later(timeout, self.post, expired)
+
+    def _retry(self, step: int, until: float) -> None:
+        if step in self.state.retrying:
+            self._retries[step] = self._loop.call_later(max(0.0, until - self._clock()), self._rested, step)
+
+    def _set_deadline(self) -> None:
+        timeout, started = self.state.workflow.timeout, self.state.started_at
+        if timeout is not None and started is not None:
+            left = max(0.0, started + timeout - self._clock())
+            self._deadline = self._loop.call_later(left, self.post, Expire())
+
+    def _stop(self) -> None:
+        """Cancel what runs and what waits (F3, K3); a stopped execution's timers mean nothing any more."""
+        for handle in (*self._timeouts.values(), *self._retries.values()):
+            handle.cancel()
+        self._timeouts.clear()
+        self._retries.clear()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for task in self._tasks.values():
+            task.cancel()
+
+    # Coming and going
+
+    def take_up(self) -> None:
+        """Go on with an execution that another engine, or an earlier life of this one, left unfinished (J3)."""
+        state, steps = self.state, self.state.workflow.steps
+        if state.status is Status.PENDING:
+            self.post(Begin())
+            return
+        if state.active:
+            self._set_deadline()
+        for index, attempt in list(state.running.items()):
+            self._lane.held += 1
+            self._slots.free -= 1
+            if index in state.timed_out:
+                self._hand_in(AttemptYielded(index))
+            elif state.statuses[index] is StepStatus.COMPENSATING:
+                self._undo(steps[index], attempt)
+            else:
+                self._start(steps[index], attempt)
+        for index, until in state.retrying.items():
+            self._retry(index, until)
+        self.post(TakeUp())
+
+    async def close(self) -> None:
+        """End everything without a further word to the journal: the execution can be recovered from it."""
+        self._closed = True
+        self._stop()
+        self.task.cancel()
+        await asyncio.gather(self.task, *self._tasks.values(), return_exceptions=True)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        """The drive is over: hand its outcome to whoever waits for it."""
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            self._ended.set_result(None)
+            return
+        _refuse((reply for _, reply in self._mailbox if reply is not None), error)
+        if not isinstance(error, JournalError | asyncio.CancelledError):
+            context = {"message": f"execution {self.execution} cannot go on", "exception": error}
+            self._loop.call_exception_handler(context)
+        if not self._ended.done():
+            _refuse((self._ended,), error)
+            self._ended.exception()
+
+
+def _refuse(replies: Iterable[asyncio.Future[Any]], error: BaseException) -> None:
+    """Give those who wait an error: nothing of what they asked has happened."""
+    refusal = error if isinstance(error, Exception) else EngineClosedError()
+    for reply in replies:
+        if not reply.done():
+            reply.set_exception(refusal)

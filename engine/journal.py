@@ -1,0 +1,85 @@
+"""Where events are kept: the protocol, and a journal in memory.
+
+Rule 1: an event is durable once ``append`` has returned; nobody may show what follows from it before (J2).
+Rule 2: the events of one ``append`` become durable together or not at all.
+Rule 3: a journal knows events and their numbers, and nothing of what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from engine.errors import JournalError, UnknownExecutionError
+from engine.messages import Event, ExecutionEnded
+
+
+class Journal(Protocol):
+    """An ordered, durable list of events per execution."""
+
+    async def append(self, execution: str, first: int, events: Sequence[Event]) -> None:
+        """Add events numbered from ``first``; they are durable when this returns.
+
+        Raises:
+            JournalError: they could not be written, and are not there; or ``first`` is not the next number.
+        """
+        ...
+
+    async def read(self, execution: str, after: int = 0) -> list[Event]:
+        """The events with a number greater than ``after``, in order.
+
+        Raises:
+            UnknownExecutionError: the journal has no such execution.
+            JournalError: they cannot be read.
+        """
+        ...
+
+    async def unfinished(self) -> list[str]:
+        """The executions that have not ended, oldest first.
+
+        Raises:
+            JournalError: they cannot be read.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of what the journal holds open."""
+        ...
+
+
+class MemoryJournal:
+    """A journal that lives as long as its process; durable the moment it is asked."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, list[Event]] = {}
+        self._unfinished: dict[str, None] = {}
+
+    def write(self, execution: str, first: int, events: Sequence[Event]) -> None:
+        """``append`` without the wait."""
+        kept = self._events.get(execution, [])
+        if first != len(kept) + 1:
+            message = f"execution {execution}: event {first} does not follow event {len(kept)}"
+            raise JournalError(message)
+        if not kept:
+            self._events[execution] = kept
+            self._unfinished[execution] = None
+        kept.extend(events)
+        if type(kept[-1]) is ExecutionEnded:
+            del self._unfinished[execution]
+
+    async def append(self, execution: str, first: int, events: Sequence[Event]) -> None:
+        """Add events; see `Journal`."""
+        self.write(execution, first, events)
+
+    async def read(self, execution: str, after: int = 0) -> list[Event]:
+        """The events after a number; see `Journal`."""
+        if execution not in self._events:
+            raise UnknownExecutionError(execution)
+        return self._events[execution][after:]
+
+    async def unfinished(self) -> list[str]:
+        """The executions that have not ended; see `Journal`."""
+        return list(self._unfinished)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""

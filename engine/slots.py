@@ -1,0 +1,66 @@
+"""The engine-wide slots, and who gets the next one (C1-C3).
+
+Rule 1: a slot is held from the grant until the action has really ended; who was granted one gives it back once.
+Rule 2: tickets are drawn in the order in which steps become ready; the lowest ticket goes first, whichever
+execution it belongs to, unless its own execution's limit holds it back. Then it keeps its ticket.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+
+
+class Lane:
+    """One execution's place at the slots: its own limit, what it holds, and its steps that wait."""
+
+    __slots__ = ("grant", "held", "limit", "waiting")
+
+    def __init__(self, limit: int | None, grant: Callable[[int], None]) -> None:
+        self.limit = limit
+        self.grant = grant
+        self.held = 0
+        self.waiting: deque[tuple[int, int]] = deque()
+
+
+class Slots:
+    """A fixed number of slots for all executions of an engine."""
+
+    def __init__(self, total: int) -> None:
+        self.free = total
+        self._tickets = count()
+        self._heads: list[tuple[int, Lane]] = []
+        """The first ticket of each lane that may be served; entries whose ticket has gone are passed over."""
+
+    def enqueue(self, lane: Lane, step: int) -> None:
+        """The step is ready: it gets a ticket."""
+        ticket = next(self._tickets)
+        lane.waiting.append((ticket, step))
+        if len(lane.waiting) == 1:
+            heappush(self._heads, (ticket, lane))
+
+    def forget(self, lane: Lane) -> None:
+        """The lane's steps may not start any more: their tickets are void."""
+        lane.waiting.clear()
+
+    def release(self, lane: Lane) -> None:
+        """A slot comes back."""
+        self.free += 1
+        lane.held -= 1
+        if lane.waiting:
+            heappush(self._heads, (lane.waiting[0][0], lane))
+
+    def dispatch(self) -> None:
+        """Grant free slots for as long as there are takers."""
+        while self.free and self._heads:
+            ticket, lane = heappop(self._heads)
+            if not lane.waiting or lane.waiting[0][0] != ticket or lane.held == lane.limit:
+                continue
+            _, step = lane.waiting.popleft()
+            self.free -= 1
+            lane.held += 1
+            if lane.waiting:
+                heappush(self._heads, (lane.waiting[0][0], lane))
+            lane.grant(step)

@@ -1,0 +1,181 @@
+"""The durable side of an engine: what is journaled, what is reported, who is told.
+
+Rule 1: a state in here has been made by durable events alone: it is what folding the journal gives (J1).
+Rule 2: subscribers hear of an event after it is durable, in sequence (J2, N1).
+Rule 3: a subscriber costs the execution nothing: it keeps a place in the journal and reads on from there (N2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, NamedTuple
+
+from engine.definition import parse_workflow
+from engine.errors import JournalError, UnknownExecutionError
+from engine.journal import Journal, MemoryJournal
+from engine.messages import Event, ExecutionCreated, ExecutionEnded
+from engine.state import State, apply, fold
+from engine.workflow import Workflow
+
+_BUFFERED: Final = 1024
+"""Events a subscriber may lag behind before it has to read them from the journal again."""
+
+
+class Numbered(NamedTuple):
+    """An event of an execution and its number in the journal, from 1."""
+
+    seq: int
+    event: Event
+
+
+class ExecutionStateManager:
+    """Journals events, keeps the state that the durable ones make, and tells subscribers."""
+
+    def __init__(self, journal: Journal | None = None) -> None:
+        self.journal: Journal = journal if journal is not None else MemoryJournal()
+        self._states: dict[str, State] = {}
+        self._subscriptions: dict[str, list[Subscription]] = {}
+
+    async def create(self, execution: str, workflow: Workflow, created: ExecutionCreated) -> None:
+        """Journal a new execution.
+
+        Raises:
+            JournalError: it could not be written; there is no such execution then.
+        """
+        await self.journal.append(execution, 1, (created,))
+        self._states[execution] = State(workflow, created.input)
+        self._publish(execution, 1, (created,))
+
+    async def append(self, execution: str, events: Sequence[Event]) -> None:
+        """Journal what has happened to an execution; when this returns it is durable, reported and told.
+
+        Raises:
+            JournalError: it could not be written; then it has not happened.
+        """
+        state = self._states[execution]
+        first = state.seq + 1
+        await self.journal.append(execution, first, events)
+        for event in events:
+            apply(state, event)
+        if execution in self._subscriptions:
+            self._publish(execution, first, events)
+
+    async def state(self, execution: str) -> State:
+        """What the execution's durable events make; it must not be changed.
+
+        Raises:
+            UnknownExecutionError: no journal knows it.
+            JournalError: its events cannot be read.
+        """
+        found = self._states.get(execution)
+        return found if found is not None else await self.load(execution)
+
+    async def load(self, execution: str) -> State:
+        """Fold an execution's journal anew (J1).
+
+        Raises:
+            UnknownExecutionError: no journal knows it.
+            JournalError: its events cannot be read.
+        """
+        events = await self.journal.read(execution)
+        created = events[0] if events else None
+        if not isinstance(created, ExecutionCreated):
+            message = f"execution {execution}: its first event is not ExecutionCreated"
+            raise JournalError(message)
+        state = fold(parse_workflow(created.workflow), created, events[1:])
+        self._states[execution] = state
+        return state
+
+    def subscribe(self, execution: str, after: int = 0) -> Subscription:
+        """The execution's events with a number greater than ``after``, as they become durable (N1)."""
+        subscription = Subscription(self, execution, after)
+        self._subscriptions.setdefault(execution, []).append(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Tell this subscriber no more."""
+        found = self._subscriptions.get(subscription.execution, [])
+        if subscription in found:
+            found.remove(subscription)
+        if not found:
+            self._subscriptions.pop(subscription.execution, None)
+
+    async def close(self) -> None:
+        """End every subscription and close the journal."""
+        for subscriptions in list(self._subscriptions.values()):
+            for subscription in list(subscriptions):
+                subscription.close()
+        await self.journal.close()
+
+    def _publish(self, execution: str, first: int, events: Sequence[Event]) -> None:
+        for subscription in self._subscriptions.get(execution, ()):
+            subscription.offer(first, events)
+
+
+class Subscription(AsyncIterator[Numbered]):
+    """A subscriber's place in an execution's journal, for ``async for``; it ends with the execution."""
+
+    def __init__(self, manager: ExecutionStateManager, execution: str, after: int) -> None:
+        self.execution = execution
+        self._manager = manager
+        self._next = after + 1
+        self._buffer: deque[Numbered] = deque()
+        self._behind = True
+        self._closed = False
+        self._wake: asyncio.Future[None] | None = None
+
+    def offer(self, first: int, events: Sequence[Event]) -> None:
+        """Events have become durable. One that lags too far behind reads them from the journal instead."""
+        if not self._behind:
+            self._buffer.extend(Numbered(first + offset, event) for offset, event in enumerate(events))
+            if len(self._buffer) > _BUFFERED:
+                self._buffer.clear()
+                self._behind = True
+        self._rouse()
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._closed = True
+        self._manager.unsubscribe(self)
+        self._rouse()
+
+    async def __anext__(self) -> Numbered:
+        """The next event.
+
+        Raises:
+            StopAsyncIteration: the execution has ended, or the subscription was closed.
+            UnknownExecutionError: no journal knows the execution.
+            JournalError: its events cannot be read.
+        """
+        while not self._closed:
+            while self._buffer:
+                found = self._buffer.popleft()
+                if found.seq >= self._next:
+                    self._next = found.seq + 1
+                    if type(found.event) is ExecutionEnded:
+                        self.close()
+                    return found
+            if self._behind:
+                await self._catch_up()
+            else:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+        raise StopAsyncIteration
+
+    async def _catch_up(self) -> None:
+        self._behind = False
+        try:
+            events = await self._manager.journal.read(self.execution, self._next - 1)
+        except (JournalError, UnknownExecutionError):
+            self.close()
+            raise
+        missed = [Numbered(self._next + offset, event) for offset, event in enumerate(events)]
+        self._buffer.extendleft(reversed(missed))
+        if not missed and (await self._manager.state(self.execution)).terminal:
+            self.close()
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)

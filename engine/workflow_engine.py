@@ -1,0 +1,208 @@
+"""The engine as its callers see it.
+
+Rule 1: all that is not deterministic comes in through the constructor: clock, ids, journal, actions.
+Rule 2: a command is answered once what it did is durable (J2); a refused one has changed nothing (K1).
+Rule 3: every task belongs to a driver, and every driver to this engine, until ``close``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+from engine.definition import parse_workflow
+from engine.driver import Action, Driver
+from engine.errors import EngineClosedError, JournalError, UnknownExecutionError, ValidationError
+from engine.messages import Begin, Cancel, ExecutionCreated, Json, Pause, Resume
+from engine.slots import Slots
+from engine.state import Report, State, fold, report
+from engine.state_manager import ExecutionStateManager, Subscription
+from engine.values import fresh, json_faults
+from engine.workflow import Workflow
+
+
+class WorkflowEngine:
+    """Runs workflows: at most ``max_concurrent_steps`` actions at once, over all its executions (C1).
+
+    Args:
+        state_manager: keeps the journal; one engine per journal.
+        actions: by name; ``async def action(parameters, context) -> JSON value``.
+        max_concurrent_steps: slots, a count from 1.
+        clock: seconds, for the events' times; never goes back.
+        new_id: makes an execution's id.
+
+    Raises:
+        ValueError: ``max_concurrent_steps`` is less than 1.
+    """
+
+    def __init__(
+        self,
+        state_manager: ExecutionStateManager,
+        actions: Mapping[str, Action],
+        *,
+        max_concurrent_steps: int = 5,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = lambda: uuid4().hex,
+    ) -> None:
+        if max_concurrent_steps < 1:
+            message = f"max_concurrent_steps is {max_concurrent_steps}, which is less than 1"
+            raise ValueError(message)
+        self._manager = state_manager
+        self._actions = dict(actions)
+        self._slots = Slots(max_concurrent_steps)
+        self._clock = clock
+        self._new_id = new_id
+        self._drivers: dict[str, Driver] = {}
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        """Use the engine in ``async with``: it closes at the end."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the engine."""
+        await self.close()
+
+    async def start_workflow(
+        self, workflow: Workflow | dict[str, Json], input_data: dict[str, Json] | None = None
+    ) -> str:
+        """Start an execution and return its id, once it is durable (J2). It runs in the background.
+
+        Raises:
+            DefinitionError: the definition is refused, with all its faults (D3).
+            ValidationError: the input is not a JSON object.
+            JournalError: it could not be journaled, and has not happened.
+            EngineClosedError: this engine was closed.
+        """
+        self._check_open()
+        if not isinstance(workflow, Workflow):
+            workflow = parse_workflow(workflow, self._actions)
+        values = _object("input", input_data)
+        execution = self._new_id()
+        created = ExecutionCreated(self._clock(), workflow.definition, values)
+        await self._manager.create(execution, workflow, created)
+        self._check_open()
+        self._drive(execution, State(workflow, values)).post(Begin())
+        return execution
+
+    async def pause_execution(self, execution_id: str) -> bool:
+        """Start no further attempt; running ones go on (P1). Returns whether it was accepted.
+
+        Raises:
+            UnknownExecutionError: there is no such execution (K1).
+            JournalError: it could not be journaled, and has not happened.
+        """
+        return await self._command(execution_id, Pause())
+
+    async def resume_execution(self, execution_id: str, new_inputs: dict[str, Json] | None = None) -> bool:
+        """Go on after a pause, with new inputs merged into the old ones (P2). Returns whether it was accepted.
+
+        Raises:
+            ValidationError: the inputs are not a JSON object.
+            UnknownExecutionError: there is no such execution (K1).
+            JournalError: it could not be journaled, and has not happened.
+        """
+        return await self._command(execution_id, Resume(_object("new_inputs", new_inputs)))
+
+    async def cancel_execution(self, execution_id: str) -> bool:
+        """Stop an execution for good (K1-K4). Returns whether it was accepted; actions may still be ending.
+
+        Raises:
+            UnknownExecutionError: there is no such execution (K1).
+            JournalError: it could not be journaled, and has not happened.
+        """
+        return await self._command(execution_id, Cancel())
+
+    async def get_execution(self, execution_id: str) -> Report:
+        """Where an execution stands, made of its durable events alone (J1); see `engine.state.report`.
+
+        Raises:
+            UnknownExecutionError: there is no such execution.
+            JournalError: its events cannot be read.
+        """
+        found = report(await self._manager.state(execution_id))
+        return {**found, "steps": fresh(found["steps"]), "missing": fresh(found["missing"])}
+
+    async def wait(self, execution_id: str) -> Report:
+        """Wait until an execution has ended, and return where it stands.
+
+        Raises:
+            UnknownExecutionError: there is no such execution.
+            JournalError: it cannot go on, because its events cannot be journaled.
+            EngineClosedError: this engine was closed before it ended.
+        """
+        if driver := self._drivers.get(execution_id):
+            await driver.wait()
+        return await self.get_execution(execution_id)
+
+    def subscribe(self, execution_id: str, after: int = 0) -> Subscription:
+        """The execution's events with a number greater than ``after``, each once, as they become durable (N1)."""
+        return self._manager.subscribe(execution_id, after)
+
+    async def recover(self) -> list[str]:
+        """Take up every unfinished execution of the journal (J3). Returns their ids, oldest first.
+
+        Raises:
+            JournalError: the journal cannot be read.
+            EngineClosedError: this engine was closed.
+        """
+        self._check_open()
+        taken = []
+        for execution in await self._manager.journal.unfinished():
+            if execution in self._drivers:
+                continue
+            events = await self._manager.journal.read(execution)
+            durable = await self._manager.load(execution)
+            created = events[0]
+            assert isinstance(created, ExecutionCreated)
+            self._drive(execution, fold(durable.workflow, created, events[1:])).take_up()
+            taken.append(execution)
+        return taken
+
+    async def close(self) -> None:
+        """Stop without a further word to the journal: unfinished executions can be recovered from it."""
+        self._closed = True
+        for driver in list(self._drivers.values()):
+            await driver.close()
+        self._drivers.clear()
+        await self._manager.close()
+
+    def _drive(self, execution: str, state: State) -> Driver:
+        driver = Driver(execution, state, self._manager, self._actions, self._slots, self._clock)
+        self._drivers[execution] = driver
+        driver.task.add_done_callback(lambda _: self._drivers.pop(execution, None))
+        return driver
+
+    async def _command(self, execution: str, command: Pause | Resume | Cancel) -> bool:
+        self._check_open()
+        if driver := self._drivers.get(execution):
+            return await driver.ask(command)
+        state = await self._manager.state(execution)
+        if not state.terminal:
+            message = f"execution {execution} is not driven by this engine: recover it first"
+            raise JournalError(message)
+        return False
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineClosedError
+
+
+def _object(name: str, value: Json) -> dict[str, Json]:
+    """A private copy of a caller's JSON object."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValidationError(name, ("not a JSON object",))
+    if faults := json_faults(value):
+        raise ValidationError(name, faults)
+    private: dict[str, Json] = fresh(value)
+    return private
+
+
+__all__ = ["Action", "UnknownExecutionError", "WorkflowEngine"]
