@@ -1,0 +1,261 @@
+"""What is known of the engine as a whole: executions, actions alive, commands under way, rests, subscribers.
+
+Rule 1: ``fold`` takes whatever comes; nothing is judged here.
+Rule 2: its cost does not grow with the history.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from model.execution import Execution
+from model.folds import FOLDS
+from model.history import (
+    Answered,
+    Asked,
+    Began,
+    Closed,
+    Ended,
+    Entry,
+    Interrupted,
+    Json,
+    Notified,
+    Recorded,
+    Refused,
+    Reported,
+    Rested,
+    Subscribed,
+)
+from model.parts import Phase
+from model.values import same
+
+EPSILON: Final = 1e-6
+"""Times closer than this are one."""
+
+
+class Ask:
+    """A command under way."""
+
+    __slots__ = ("arguments", "at", "command", "execution", "number", "phases")
+
+    def __init__(self, entry: Asked, phases: set[Phase | None]) -> None:
+        self.number = entry.ask
+        self.at = entry.at
+        self.command = entry.command
+        self.execution = entry.execution
+        self.arguments = entry.arguments
+        self.phases = phases
+        """Every phase in which the engine may have found its execution; None: it may have known no such execution."""
+
+    @property
+    def inputs(self) -> Json:
+        """What a resume brings."""
+        return self.arguments.get("inputs") or {}
+
+    def __str__(self) -> str:
+        return f"{self.command} (command {self.number})"
+
+
+class Subscription:
+    """A subscriber, and the event that it must get next."""
+
+    __slots__ = ("execution", "next")
+
+    def __init__(self, execution: str, after: int) -> None:
+        self.execution = execution
+        self.next = after + 1
+
+
+class Start(NamedTuple):
+    """A step that was started since the last rest, and when it had become ready."""
+
+    rests: int
+    """How many rests came before it became ready."""
+
+    moment: int
+    """At which entry it did."""
+
+    execution: str
+    step: str
+
+
+class Facts:
+    """What is known of the engine as a whole."""
+
+    def __init__(self, max_concurrent_steps: int) -> None:
+        self.max_concurrent_steps = max_concurrent_steps
+        self.now = 0.0
+        self.moment = -1
+        """The position of the last entry."""
+        self.executions: dict[str, Execution] = {}
+        self.unfinished: dict[str, Execution] = {}
+        self.unclaimed: dict[str, Execution] = {}
+        """Executions whose start has not been answered."""
+        self.live = 0
+        """How many actions really run."""
+        self.unbegun = 0
+        """How many more hold a slot: recorded as started, and about to begin."""
+        self.asks: dict[int, Ask] = {}
+        self.rests = 0
+        self.rest_at = -1.0
+        self.rest_moment = -1
+        self.youngest: Start | None = None
+        """Of the steps started since the last rest, the one that became ready last."""
+        self.subscriptions: dict[str, Subscription] = {}
+        self.audience: dict[str, dict[str, Subscription]] = {}
+        """Subscribers by execution."""
+        self.behind: dict[str, Subscription] = {}
+        """Subscribers that have not got everything that is recorded."""
+        self.seen: Counter[str] = Counter()
+        """Situations by name, for those who ask whether they ever came about."""
+
+    def starting(self, entry: Recorded) -> list[Ask]:
+        """The start commands under way that an execution's creation may serve."""
+        event = entry.event
+        return [
+            ask
+            for ask in self.asks.values()
+            if ask.command == "start"
+            and ask.arguments["workflow"] == event["workflow"]
+            and (same(ask.arguments["input"], event["input"]) or (not ask.arguments["input"] and event["input"] == {}))
+        ]
+
+    def note_start(self, rests: int, moment: int, execution: str, step: str) -> None:
+        """A step got a slot."""
+        start = Start(rests, moment, execution, step)
+        if self.youngest is None or start > self.youngest:
+            self.youngest = start
+
+    def fold(self, entry: Entry) -> None:
+        """Take an entry in."""
+        self.now = entry.at
+        FOLD[type(entry)](self, entry)
+
+
+def _recorded(facts: Facts, entry: Recorded) -> None:
+    event, name = entry.event, entry.execution
+    facts.seen[event["type"]] += 1
+    if event["type"] == "ExecutionCreated":
+        asks = facts.starting(entry)
+        created = min((ask.at for ask in asks), default=entry.at)
+        execution = facts.executions[name] = Execution(name, event, created, facts)
+        execution.answered_by = asks
+        facts.unfinished[name] = facts.unclaimed[name] = execution
+    else:
+        execution = facts.executions[name]
+        execution.events.append(event)
+        FOLDS[event["type"]](execution, entry)
+    if name in facts.audience:
+        seq = execution.seq
+        for subscriber, subscription in facts.audience[name].items():
+            if subscription.next <= seq:
+                facts.behind[subscriber] = subscription
+
+
+def _began(facts: Facts, entry: Began) -> None:
+    facts.executions[entry.execution].began(entry)
+
+
+def _interrupted(facts: Facts, entry: Interrupted) -> None:
+    facts.executions[entry.execution].interrupted(entry)
+
+
+def _ended(facts: Facts, entry: Ended) -> None:
+    if entry.execution in facts.executions:
+        facts.executions[entry.execution].ended(entry)
+
+
+def _asked(facts: Facts, entry: Asked) -> None:
+    execution = facts.executions.get(entry.execution) if entry.execution is not None else None
+    phases: set[Phase | None] = {None} if execution is None else set(execution.believed)
+    ask = facts.asks[entry.ask] = Ask(entry, phases)
+    if execution is not None:
+        execution.asks[ask.number] = ask
+        if execution.id in facts.unclaimed:
+            phases.add(None)
+
+
+def _answered(facts: Facts, entry: Answered) -> None:
+    ask = facts.asks.pop(entry.ask)
+    if ask.command == "start":
+        facts.unclaimed.pop(entry.answer, None)
+        return
+    execution = facts.executions.get(ask.execution or "")
+    if execution is None:
+        return
+    execution.asks.pop(ask.number, None)
+    if entry.answer is not True:
+        facts.seen[f"{ask.command} not accepted"] += 1
+        if len(ask.phases) > 1:
+            facts.seen[f"{ask.command} not accepted in a race"] += 1
+        return
+    if ask.command == "cancel":
+        execution.cancel_answered = True
+    for served in execution.served:
+        if served.command == ask.command and ask in served.asks:
+            execution.served.remove(served)
+            execution.knows(served.changes + 1)
+            break
+
+
+def _refused(facts: Facts, entry: Refused) -> None:
+    ask = facts.asks.pop(entry.ask)
+    if ask.execution in facts.executions:
+        facts.executions[ask.execution].asks.pop(ask.number, None)
+
+
+def _subscribed(facts: Facts, entry: Subscribed) -> None:
+    old = facts.subscriptions.get(entry.subscriber)
+    if old is not None:
+        facts.audience[old.execution].pop(entry.subscriber)
+        facts.behind.pop(entry.subscriber, None)
+    subscription = facts.subscriptions[entry.subscriber] = Subscription(entry.execution, entry.after)
+    facts.audience.setdefault(entry.execution, {})[entry.subscriber] = subscription
+    execution = facts.executions.get(entry.execution)
+    if execution is not None and subscription.next <= execution.seq:
+        facts.behind[entry.subscriber] = subscription
+        facts.seen["subscriber that comes late"] += 1
+
+
+def _notified(facts: Facts, entry: Notified) -> None:
+    subscription = facts.subscriptions[entry.subscriber]
+    subscription.next = entry.seq + 1
+    if subscription.next > facts.executions[entry.execution].seq:
+        facts.behind.pop(entry.subscriber, None)
+
+
+def _rested(facts: Facts, entry: Rested) -> None:
+    for execution in facts.unfinished.values():
+        execution.knows(execution.changes)
+        if execution.retrying and execution.phase is Phase.RUNNING:
+            for step, until in execution.retrying.items():
+                if until <= entry.at and step not in execution.waiting:
+                    execution.ripe.setdefault(step, facts.rests)
+        elif execution.next_undo_due(entry.at) and execution.undo_ripe is None:
+            execution.undo_ripe = facts.rests
+    facts.rests += 1
+    facts.rest_at = entry.at
+    facts.rest_moment = facts.moment
+    facts.youngest = None
+
+
+def _nothing(_facts: Facts, _entry: Reported | Closed) -> None:
+    pass
+
+
+FOLD: Final[Mapping[type, Callable[[Facts, Any], None]]] = {
+    Recorded: _recorded,
+    Began: _began,
+    Interrupted: _interrupted,
+    Ended: _ended,
+    Asked: _asked,
+    Answered: _answered,
+    Refused: _refused,
+    Subscribed: _subscribed,
+    Notified: _notified,
+    Rested: _rested,
+    Reported: _nothing,
+    Closed: _nothing,
+}
