@@ -54,6 +54,11 @@ class Ask:
         """What a resume brings."""
         return self.arguments.get("inputs") or {}
 
+    @property
+    def faults(self) -> list[str]:
+        """The faults that its asker put into the workflow of a start: places, each with words that must be named."""
+        return list(self.arguments.get("faults", ()))
+
     def __str__(self) -> str:
         return f"{self.command} (command {self.number})"
 

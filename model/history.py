@@ -61,7 +61,8 @@ class Asked:
     command: Literal["start", "pause", "resume", "cancel"]
     execution: str | None
     arguments: Mapping[str, Json]
-    """``start``: workflow, input. ``resume``: inputs (null if none). Otherwise empty."""
+    """``start``: workflow, input, and if it was broken on purpose ``faults``: the place of each, and words to be named.
+    ``resume``: inputs (null if none). Otherwise empty."""
 
 
 @dataclass(frozen=True, slots=True)

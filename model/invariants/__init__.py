@@ -1,6 +1,6 @@
 """The contract as plain functions, in modules by groups of clauses. Importing this registers them all."""
 
-from model.invariants import commands, failures, journal, order, reports, rollback, values
+from model.invariants import commands, definitions, failures, journal, order, reports, rollback, values
 from model.invariants.registry import ANY, INVARIANTS, STRANGER, Check, Invariant, Key, listens
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Invariant",
     "Key",
     "commands",
+    "definitions",
     "failures",
     "journal",
     "listens",

@@ -155,14 +155,6 @@ def known_is_answered(facts: Facts, entry: Refused) -> Iterator[str]:
         yield f"{ask} of {ask.execution}, {known} execution, raised {entry.type}: {entry.message}"
 
 
-@listens(Refused)
-def valid_definition_starts(facts: Facts, entry: Refused) -> Iterator[str]:
-    """D3: a valid definition is not refused."""
-    ask = facts.asks[entry.ask]
-    if ask.command == "start":
-        yield f"{ask} raised {entry.type}: {entry.message}, but its workflow is valid"
-
-
 @listens(Rested)
 def every_command_answered(facts: Facts, _entry: Rested) -> Iterator[str]:
     """K1: every command comes back."""

@@ -1,0 +1,198 @@
+"""The moves, as data: whatever can make these can drive the world.
+
+Rule 1: a move is frozen, holds JSON values only, and goes to JSON and back under its name; an argument that is
+missing there has its default. So a case survives new moves and new arguments.
+Rule 2: a move that fits nothing (its gate is not there, its draft is empty) does nothing. So moves can be deleted
+from a case without breaking the others.
+Rule 3: executions and steps are named, gates as ``execution/step`` (a compensation's: ``execution/step!``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Final, Literal, TypeAlias
+
+Json: TypeAlias = Any
+Manner: TypeAlias = Literal["gate", "instant", "stubborn"]
+"""How an action behaves: waits for a move; returns at once; waits for a move even when it is cancelled."""
+
+OUTPUT: Final = {"n": 1}
+"""What an action returns if nothing else was said."""
+
+NO_JSON: Final = {"$": "not JSON"}
+"""Stands for an output that JSON cannot hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddStep:
+    """The draft of the next workflow gets a step."""
+
+    step: Mapping[str, Json]
+    manner: Manner = "gate"
+    undo: Manner = "gate"
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """The draft gets a connection, from an earlier step to a later one."""
+
+    source: str
+    target: str
+    condition: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Start an execution: of this workflow, or (without one) of the draft, which is then empty again."""
+
+    workflow: Mapping[str, Json] | None = None
+    input: Mapping[str, Json] = field(default_factory=dict)
+    manners: Mapping[str, Manner] = field(default_factory=dict)
+    """By step; ``step!`` is the step's compensation. Without: ``gate``."""
+    faults: Sequence[str] = ()
+    """Where the workflow was broken on purpose, each place with words that its refusal must name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """An action returns."""
+
+    gate: str
+    output: Json = field(default_factory=lambda: dict(OUTPUT))
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """An action raises."""
+
+    gate: str
+    type: str = "RuntimeError"
+    message: str = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Yield:
+    """A stubborn action that was cancelled ends as such at last."""
+
+    gate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Pause an execution."""
+
+    execution: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Resume an execution, with new inputs or none."""
+
+    execution: str
+    inputs: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Cancel an execution."""
+
+    execution: str
+
+
+@dataclass(frozen=True, slots=True)
+class Elapse:
+    """Time passes: so many seconds, or (without) until the engine's next timer, or so many seconds before it."""
+
+    seconds: float | None = None
+    before: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Somebody wants the events of an execution after a number."""
+
+    execution: str
+    after: int = 0
+
+
+Move: TypeAlias = AddStep | Connect | Run | Finish | Fail | Yield | Pause | Resume | Cancel | Elapse | Subscribe
+
+MOVES: Final[Mapping[str, type[Move]]] = {
+    kind.__name__: kind
+    for kind in (AddStep, Connect, Run, Finish, Fail, Yield, Pause, Resume, Cancel, Elapse, Subscribe)
+}
+
+
+def to_json(move: Move) -> dict[str, Json]:
+    """The move as a JSON object; ``move`` is its name."""
+    return {"move": type(move).__name__, **{part.name: getattr(move, part.name) for part in fields(move)}}
+
+
+def from_json(value: Mapping[str, Json]) -> Move:
+    """The move that ``to_json`` made this of.
+
+    Raises:
+        ValueError: there is no such move, or an argument is missing.
+    """
+    name = value.get("move")
+    kind = MOVES.get(name) if isinstance(name, str) else None
+    if kind is None:
+        message = f"there is no move {name!r}"
+        raise ValueError(message)
+    known = {part.name for part in fields(kind)}
+    needed = [part.name for part in fields(kind) if part.default is MISSING and part.default_factory is MISSING]
+    if absent := [part for part in needed if part not in value]:
+        message = f"the move {name} lacks {', '.join(absent)}"
+        raise ValueError(message)
+    return kind(**{part: given for part, given in value.items() if part in known})
+
+
+def tell(move: Move) -> str:
+    """The move in words, as a counterexample shows it."""
+    match move:
+        case AddStep(step):
+            return f"add step {step.get('id')} to the draft"
+        case Connect(source, target, condition):
+            return f"connect {source} -> {target}" + (f" if {condition}" if condition else "")
+        case Run(workflow, _, _, faults) if faults:
+            return f"run {_outline(workflow or {})}, broken at {', '.join(faults)}"
+        case Run(None, given):
+            return "run the draft" + (f" with {dict(given)}" if given else "")
+        case Run(workflow, given):
+            return f"run {_outline(workflow or {})}" + (f" with {dict(given)}" if given else "")
+        case Finish(gate, output):
+            return f"{gate} returns {output}"
+        case Fail(gate, kind, message):
+            return f"{gate} raises {kind}({message!r})"
+        case Yield(gate):
+            return f"{gate} yields to its cancellation"
+        case Pause(execution):
+            return f"pause {execution}"
+        case Resume(execution, inputs):
+            return f"resume {execution}" + (f" with {dict(inputs)}" if inputs else "")
+        case Cancel(execution):
+            return f"cancel {execution}"
+        case Elapse(None, before):
+            return (
+                f"time passes until {before * 1000:g} ms before the next timer" if before else "the next timer is due"
+            )
+        case Elapse(seconds):
+            return f"{seconds:g} seconds pass"
+        case Subscribe(execution, after):
+            return f"subscribe to {execution} after event {after}"
+
+
+def _outline(workflow: Mapping[str, Json]) -> str:
+    """A workflow in one line: its steps with what is special about them."""
+    steps = workflow.get("steps", [])
+    parts = []
+    for step in steps:
+        sources = [source if isinstance(source, str) else source["source"] for source in step.get("depends_on", [])]
+        special = [key for key in step if key not in ("id", "action", "depends_on", "name")]
+        text = step["id"] + (f" after {'+'.join(sources)}" if sources else "")
+        parts.append(text + (f" ({', '.join(special)})" if special else ""))
+    if not steps:
+        parts = [f"{len(workflow.get('nodes', []))} nodes, {len(workflow.get('connections', []))} connections"]
+    rest = [key for key in workflow if key not in ("id", "steps", "nodes", "connections", "name")]
+    return "; ".join(parts) + (f" [{', '.join(f'{key}={workflow[key]}' for key in rest)}]" if rest else "")

@@ -1,0 +1,123 @@
+"""The protocol through which any engine is driven.
+
+Rule 1: a target translates; it decides nothing, and checks nothing.
+Rule 2: whatever an engine wants from outside reaches it through the ports: the loop (and with it time and storage
+latencies), and the actions, which are the world's gates.
+Rule 3: what a target does not claim is neither played nor checked, and is said to be left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from machines.loop import SimulatedLoop
+
+Json: TypeAlias = Any
+
+CAPABILITIES: Final = ("pause", "cancel", "retries", "timeouts", "compensation", "conditions", "schemas", "events")
+"""What a target can claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an action, as the engine made it."""
+
+    execution: str
+    step: str
+    attempt: int
+    kind: Literal["action", "compensation"]
+    parameters: Json
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the world hands to a target.
+
+    ``act`` is every action's work; ``record`` takes each event at the moment it becomes durable: execution, number,
+    event (as ``model.history`` spells it).
+    """
+
+    loop: SimulatedLoop
+    act: Callable[[Call], Awaitable[Json]]
+    record: Callable[[str, int, Mapping[str, Json]], None]
+    max_concurrent_steps: int
+
+
+class UnknownExecution(LookupError):  # noqa: N818 - the name of what happened
+    """A command named an execution that the engine does not know (K1)."""
+
+
+class Target(Protocol):
+    """An engine under test. One instance lives for one case."""
+
+    name: str
+    capabilities: frozenset[str]
+
+    def open(self, ports: Ports) -> None:
+        """Make the engine, inside the running loop."""
+
+    async def start(self, workflow: Json, input_data: Json) -> str:
+        """Start an execution and return its id."""
+        ...
+
+    async def pause(self, execution: str) -> bool:
+        """Pause; whether it was accepted. An unknown execution raises `UnknownExecution`, as below."""
+        ...
+
+    async def resume(self, execution: str, inputs: Json) -> bool:
+        """Resume with new inputs (or None)."""
+        ...
+
+    async def cancel(self, execution: str) -> bool:
+        """Cancel."""
+        ...
+
+    def report(self, execution: str) -> Mapping[str, Json]:
+        """Where the execution stands now (a report of ``model.history``); it must not wait."""
+        ...
+
+    async def reread(self, execution: str) -> Mapping[str, Json]:
+        """The same, made anew from what is durable alone."""
+        ...
+
+    def subscribe(self, execution: str, after: int) -> AsyncIterator[tuple[int, Mapping[str, Json]]]:
+        """The execution's events with their numbers, from ``after`` + 1 on."""
+        ...
+
+    async def close(self) -> None:
+        """Close the engine."""
+
+
+TargetFactory: TypeAlias = Callable[[], Target]
+
+
+def immediate(coroutine: Any) -> Any:  # noqa: ANN401 - any coroutine, and what it returns
+    """The result of a coroutine that does not wait.
+
+    Raises:
+        RuntimeError: it waited.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    coroutine.close()
+    message = f"{coroutine} waits, where it must answer at once"
+    raise RuntimeError(message)
+
+
+__all__ = [
+    "CAPABILITIES",
+    "Call",
+    "Json",
+    "Ports",
+    "Target",
+    "TargetFactory",
+    "UnknownExecution",
+    "asyncio",
+    "immediate",
+]

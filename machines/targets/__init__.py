@@ -1,0 +1,1 @@
+"""Engines behind the one protocol: the built-in one, and those that others wrote."""

@@ -1,0 +1,126 @@
+"""The built-in engine as a target.
+
+Rule 1: it is driven through its public surface alone; only the journal is wrapped, to see what becomes durable when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import count
+from typing import TYPE_CHECKING
+
+from engine.errors import UnknownExecutionError
+from engine.journal import MemoryJournal
+from engine.messages import Event, to_json
+from engine.state import report
+from engine.state_manager import ExecutionStateManager
+from engine.workflow_engine import WorkflowEngine
+from machines.target import CAPABILITIES, Call, Json, Ports, UnknownExecution, immediate
+
+if TYPE_CHECKING:
+    from engine.driver import ActionContext
+
+
+class ObservedJournal:
+    """A journal in memory whose writes take what the tape says, and are seen the moment they are durable."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._kept = MemoryJournal()
+
+    async def append(self, execution: str, first: int, events: Sequence[Event]) -> None:
+        """Write at the end of a latency."""
+        await self._ports.loop.run_in_executor(None, self._write, execution, first, events)
+
+    def _write(self, execution: str, first: int, events: Sequence[Event]) -> None:
+        self._kept.write(execution, first, events)
+        for seq, event in enumerate(events, first):
+            self._ports.record(execution, seq, to_json(event))
+
+    async def read(self, execution: str, after: int = 0) -> list[Event]:
+        """Read at once: what is durable can be seen."""
+        return await self._kept.read(execution, after)
+
+    async def unfinished(self) -> list[str]:
+        """The executions that have not ended."""
+        return await self._kept.unfinished()
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class BuiltinTarget:
+    """`engine.WorkflowEngine` with a journal in memory."""
+
+    name = "builtin"
+    capabilities = frozenset(CAPABILITIES)
+    engine_class: type[WorkflowEngine] = WorkflowEngine
+    manager_class: type[ExecutionStateManager] = ExecutionStateManager
+
+    def open(self, ports: Ports) -> None:
+        """Make the engine."""
+        numbers = count(1)
+
+        async def act(parameters: Json, context: ActionContext) -> Json:
+            call = Call(
+                context.execution, context.step, context.attempt, context.kind, parameters, context.idempotency_key
+            )
+            return await ports.act(call)
+
+        self._journal = ObservedJournal(ports)
+        self._manager = self.manager_class(self._journal)
+        self._engine = self.engine_class(
+            self._manager,
+            {"work": act, "undo": act, "wait": act},
+            max_concurrent_steps=ports.max_concurrent_steps,
+            clock=ports.loop.time,
+            new_id=lambda: f"x{next(numbers)}",
+        )
+
+    async def start(self, workflow: Json, input_data: Json) -> str:
+        """Start an execution."""
+        return await self._engine.start_workflow(workflow, input_data)
+
+    async def pause(self, execution: str) -> bool:
+        """Pause."""
+        try:
+            return await self._engine.pause_execution(execution)
+        except UnknownExecutionError as error:
+            raise UnknownExecution(execution) from error
+
+    async def resume(self, execution: str, inputs: Json) -> bool:
+        """Resume with new inputs."""
+        try:
+            return await self._engine.resume_execution(execution, inputs)
+        except UnknownExecutionError as error:
+            raise UnknownExecution(execution) from error
+
+    async def cancel(self, execution: str) -> bool:
+        """Cancel."""
+        try:
+            return await self._engine.cancel_execution(execution)
+        except UnknownExecutionError as error:
+            raise UnknownExecution(execution) from error
+
+    def report(self, execution: str) -> Mapping[str, Json]:
+        """Where the execution stands."""
+        found: Mapping[str, Json] = immediate(self._engine.get_execution(execution))
+        return found
+
+    async def reread(self, execution: str) -> Mapping[str, Json]:
+        """Where a new engine on the same journal says it stands."""
+        return report(await self.manager_class(self._journal).load(execution))
+
+    async def subscribe(self, execution: str, after: int) -> AsyncIterator[tuple[int, Mapping[str, Json]]]:
+        """The execution's events."""
+        async for seq, event in self._engine.subscribe(execution, after):
+            yield seq, to_json(event)
+
+    async def close(self) -> None:
+        """Close the engine."""
+        await self._engine.close()
+
+
+def builtin() -> BuiltinTarget:
+    """Make the built-in target."""
+    return BuiltinTarget()
