@@ -109,9 +109,9 @@ class History:
         """A command comes back."""
         self.add(Answered(self.now, ask, answer))
 
-    def refused(self, ask: int, kind: str = "UnknownExecutionError") -> None:
+    def refused(self, ask: int, kind: str = "UnknownExecutionError", message: str = "no") -> None:
         """A command raises."""
-        self.add(Refused(self.now, ask, kind, "no"))
+        self.add(Refused(self.now, ask, kind, message))
 
     def create(self, definition: Mapping[str, Json], data: Json = None, of: str = "e") -> None:
         """An execution is asked for, created and answered, and does not start yet."""

@@ -1167,6 +1167,25 @@ def a_valid_definition_is_refused(h: History, *, bad: bool) -> None:
         h.answered(ask, "e")
 
 
+@rejects("every_fault_is_named", "D3", "steps[1].timeout", "not named")
+def a_refusal_forgets_a_fault(h: History, *, bad: bool) -> None:
+    ask = h.asked("start", None, workflow=ONE, input={}, faults=["steps[0].id", "steps[1].timeout"])
+    second = "" if bad else "\n  steps[1].timeout: must be greater than 0"
+    h.refused(ask, "DefinitionError", "the definition has 2 faults:\n  steps[0].id: is missing" + second)
+
+
+@rejects("every_fault_is_named", "D3", "KeyError", "expected DefinitionError")
+def a_broken_definition_raises_another_error(h: History, *, bad: bool) -> None:
+    ask = h.asked("start", None, workflow=ONE, input={}, faults=["steps[0].id a"])
+    h.refused(ask, "KeyError" if bad else "DefinitionError", "the definition has 1 fault:\n  steps[0].id: 'a' is wrong")
+
+
+@rejects("nothing_broken_is_created", "D3", "e was created", "steps[0].id")
+def a_broken_definition_is_created(h: History, *, bad: bool) -> None:
+    h.asked("start", None, workflow=ONE, input={}, **({"faults": ["steps[0].id"]} if bad else {}))
+    h.recorded("ExecutionCreated", workflow=ONE, input={})
+
+
 @rejects("every_command_answered", "K1", "pause (command 2) of e was never answered")
 def a_command_never_comes_back(h: History, *, bad: bool) -> None:
     h.start(ONE)
