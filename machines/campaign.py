@@ -1,0 +1,376 @@
+"""The long run: worker processes search, and their campaign collects what they find.
+
+Rule 1: a worker shares nothing but a pipe with its campaign: one that dies or hangs takes no other with it.
+Rule 2: a worker is asked to stop between two chunks, so chunks are short; one that does not stop is ended, and told of.
+Rule 3: the same failure is reported once, with how often it came: one clause, one invariant, one set of moves. Nothing
+is left out of the counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import itertools
+import os
+import resource
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import connection, get_context
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+from machines.case import Case, CaseError, from_text, save, to_text
+from machines.searching import Chunk, Plan, Report, Searcher, Trouble, derive
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+EXAMPLES: Final = 150
+"""Cases of a chunk, where time does not decide."""
+SMALLEST: Final = 3
+LARGEST: Final = 250
+CHUNK_SECONDS: Final = 1.5
+MOST_MEMORY: Final = 700 * 1024
+"""KiB of memory at which a worker is replaced, however young."""
+GRACE = 20.0
+"""Seconds that a worker gets to end its chunk; then it is ended."""
+SILENCE = 300.0
+"""Seconds without a word after which a worker counts as hanging."""
+_DEATHS: Final = 3
+"""Workers that may die one after the other without a word, before nobody takes their place."""
+_TICK: Final = 0.2
+_TAIL: Final = 3000
+_DONE: Final = "done"
+_SUCCESSOR: Final = "successor"
+_STOP: Final = "stop"
+
+
+@dataclass(slots=True)
+class Failure:
+    """A way in which the contract was violated."""
+
+    case: Case
+    program: tuple[str, ...]
+    count: int = 1
+    path: Path | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """Trouble, and how often it came."""
+
+    trouble: Trouble
+    count: int = 1
+    path: Path | None = None
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a campaign has come to so far."""
+
+    plan: Plan
+    started: float = field(default_factory=time.monotonic)
+    moves: int = 0
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    cases_of: Counter[str] = field(default_factory=Counter)
+    """By machine."""
+    reach_of: dict[str, Counter[str]] = field(default_factory=dict)
+    failures: dict[tuple[str, ...], Failure] = field(default_factory=dict)
+    troubles: dict[tuple[str, str], Found] = field(default_factory=dict)
+    interrupted: bool = False
+
+    @property
+    def cases(self) -> int:
+        """Cases carried out in all."""
+        return self.cases_of.total()
+
+    @property
+    def reach(self) -> Counter[str]:
+        """In how many cases something was reached, over all machines."""
+        return sum(self.reach_of.values(), Counter())
+
+    @property
+    def hits(self) -> int:
+        """How often a violation was found."""
+        return sum(failure.count for failure in self.failures.values())
+
+    def add(self, report: Report) -> None:
+        """Count a chunk."""
+        self.moves += report.moves
+        self.cpu_seconds += report.cpu_seconds
+        self.cases_of[report.machine] += report.cases
+        self.reach_of.setdefault(report.machine, Counter()).update(report.reach)
+        if report.found is not None:
+            self._add_failure(from_text(report.found), report.program)
+        if report.known is not None:
+            self._count_again(*report.known)
+        if report.trouble is not None:
+            self.add_trouble(report.trouble)
+
+    def _count_again(self, clause: str, invariant: str) -> None:
+        """A violation that nobody looked into, since others of its kind were: it counts with the first of them."""
+        same = next((failure for key, failure in self.failures.items() if key[:2] == (clause, invariant)), None)
+        if same is None:
+            self.add_trouble(Trouble("harness error", f"{clause} ({invariant}) was violated again; no case shows it"))
+        else:
+            same.count += 1
+
+    def _add_failure(self, case: Case, program: tuple[str, ...]) -> None:
+        key = (case.clause, case.invariant, *sorted({type(line.move).__name__ for line in case.lines}))
+        known = self.failures.get(key)
+        if known is None:
+            self.failures[key] = Failure(case, program, path=self._save(case))
+            return
+        known.count += 1
+        if _length(case) < _length(known.case):
+            before, known.case, known.program, known.path = known.path, case, program, self._save(case)
+            if before is not None and before != known.path:
+                before.unlink(missing_ok=True)
+
+    def add_trouble(self, trouble: Trouble) -> None:
+        """Count what is no violation."""
+        key = (trouble.kind, "".join("#" if letter.isdigit() else letter for letter in trouble.message))
+        if key in self.troubles:
+            self.troubles[key].count += 1
+        else:
+            self.troubles[key] = Found(trouble)
+            if trouble.case is not None:
+                self.troubles[key].path = self._save(from_text(trouble.case))
+
+    def _save(self, case: Case) -> Path | None:
+        try:
+            return save(case, self.plan.directory / "cases")
+        except CaseError as error:
+            self.add_trouble(Trouble("case file", str(error)))
+            return None
+
+
+def _length(case: Case) -> int:
+    return len(to_text(case))
+
+
+# A worker
+
+
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """What a worker is told when it starts."""
+
+    plan: Plan
+    worker: int
+    first: int
+    """The number of its first chunk."""
+    done: int
+    """Cases that its predecessors have carried out."""
+    deadline: float | None
+    log: str
+
+
+def _work(post: _Post, pipe: connection.Connection) -> None:
+    """Search until told to stop, or until it is time for a successor. The life of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the campaign's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    log = os.open(post.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(log, stream.fileno())
+    faulthandler.register(signal.SIGUSR1, file=log, all_threads=True)
+    searcher = Searcher(post.plan)
+    alone = True
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the campaign is gone
+        for number, chunk in _chunks(post, searcher):
+            if pipe.poll():
+                break
+            pipe.send(searcher.run(chunk))
+            os.ftruncate(log, 0)
+            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MOST_MEMORY
+            if number - post.first + 1 >= post.plan.lifetime or grown:
+                alone = False
+                break
+        pipe.send(_DONE if alone else _SUCCESSOR)
+
+
+def _chunks(post: _Post, searcher: Searcher) -> Iterator[tuple[int, Chunk]]:
+    """The chunks of a worker, by number: machines in turn, and one round in four with swarm."""
+    plan, machines = post.plan, post.plan.machines
+    for number in itertools.count(post.first):
+        if plan.cases is not None:
+            share = plan.cases // plan.workers + (post.worker < plan.cases % plan.workers)
+            examples = min(EXAMPLES, share - post.done - searcher.cases)
+        else:
+            examples = searcher.pace(CHUNK_SECONDS, SMALLEST, LARGEST, post.deadline)
+        if examples <= 0:
+            return
+        machine = machines[number % len(machines)]
+        swarm = number // len(machines) % 4 == 3  # noqa: PLR2004  # the last of four
+        yield number, Chunk(machine, derive(plan.seed, post.worker, number, machine), examples, swarm)
+
+
+# The campaign
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A worker process, as its campaign sees it."""
+
+    process: SpawnProcess
+    pipe: connection.Connection[Any, Any]
+    post: _Post
+    heard: float
+    chunks: int = 0
+    cases: int = 0
+
+
+class Campaign:
+    """Starts workers, listens to them, and ends them."""
+
+    def __init__(self, plan: Plan, watch: Callable[[Totals], None] = lambda _: None) -> None:
+        self.plan = plan
+        self.totals = Totals(plan)
+        self._watch = watch
+        self._workers: list[_Worker] = []
+        self._stopping: float | None = None
+        """When the workers were told to stop."""
+        self._deaths: Counter[int] = Counter()
+        """By worker: how many have died one after the other without a word."""
+        self._logs = ""
+        seconds = plan.seconds
+        self._deadline = None if seconds is None else self.totals.started + seconds
+
+    def run(self) -> Totals:
+        """Search until the time is up, the cases are done, or somebody interrupts."""
+        with tempfile.TemporaryDirectory(prefix="lockstep-") as self._logs, self._signals():
+            try:
+                for number in range(self.plan.workers):
+                    self._start(number, 0, 0)
+                while self._workers:
+                    self._listen()
+                    self._check()
+                    self._watch(self.totals)
+            finally:
+                for worker in self._workers:
+                    worker.process.kill()
+                    worker.process.join()
+        self.totals.wall_seconds = time.monotonic() - self.totals.started
+        return self.totals
+
+    def _start(self, worker: int, first: int, done: int) -> None:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        log = str(Path(self._logs) / f"{worker}-{first}.log")
+        post = _Post(self.plan, worker, first, done, self._deadline, log)
+        process = context.Process(target=_work, args=(post, theirs), name=f"worker {worker}", daemon=True)
+        handler = signal.getsignal(signal.SIGINT) if _in_main_thread() else None
+        try:
+            if handler is not None:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: it must not hit a worker that still imports
+            process.start()
+        finally:
+            if handler is not None:
+                signal.signal(signal.SIGINT, handler)
+        theirs.close()
+        self._workers.append(_Worker(process, ours, post, time.monotonic()))
+
+    def _listen(self) -> None:
+        by_pipe: dict[Any, _Worker] = {worker.pipe: worker for worker in self._workers}
+        for pipe in connection.wait(list(by_pipe), timeout=_TICK):
+            worker = by_pipe[pipe]
+            try:
+                word = worker.pipe.recv()
+            except (EOFError, OSError):
+                self._lost(worker, "died")
+                continue
+            worker.heard = time.monotonic()
+            self._deaths[worker.post.worker] = 0
+            if isinstance(word, Report):
+                worker.chunks += 1
+                worker.cases += word.cases
+                self.totals.add(word)
+            else:
+                self._dismiss(worker)
+                if word == _SUCCESSOR:
+                    self._succeed(worker, worker.post.first + worker.chunks)
+
+    def _check(self) -> None:
+        """Tell the workers to stop when it is time, and end those that do not."""
+        now = time.monotonic()
+        over = self._deadline is not None and now >= self._deadline
+        if self._stopping is None and (over or self.totals.interrupted):
+            self._stopping = now
+            for worker in self._workers:
+                with contextlib.suppress(OSError):
+                    worker.pipe.send(_STOP)
+        for worker in list(self._workers):
+            since = max(worker.heard, self._stopping or 0.0)
+            if now - since > (SILENCE if self._stopping is None else GRACE):
+                self._lost(worker, "hung")
+
+    def _dismiss(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.pipe.close()
+        worker.process.join(GRACE)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+
+    def _lost(self, worker: _Worker, how: str) -> None:
+        """A worker has died or hangs: say so, with what it left in its log, and put another in its place."""
+        process = worker.process
+        if how == "hung" and process.pid is not None:
+            with contextlib.suppress(OSError):
+                os.kill(process.pid, signal.SIGUSR1)  # it writes down where it is
+            process.join(1.0)
+            process.kill()
+        process.join()
+        self._workers.remove(worker)
+        worker.pipe.close()
+        log = Path(worker.post.log)
+        tail = log.read_text(encoding="utf-8", errors="replace")[-_TAIL:] if log.exists() else ""
+        code = process.exitcode or 0
+        why = "did not end its chunk in time and was ended" if how == "hung" else _fate(code)
+        self.totals.add_trouble(Trouble("worker", f"worker {worker.post.worker} {why}", tail))
+        self._deaths[worker.post.worker] += 1
+        if self._deaths[worker.post.worker] < _DEATHS:
+            self._succeed(worker, worker.post.first + worker.chunks + 1)  # not the chunk that ended it
+
+    def _succeed(self, worker: _Worker, first: int) -> None:
+        if self._stopping is None:
+            self._start(worker.post.worker, first, worker.post.done + worker.cases)
+
+    # Interruption
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """While it lasts, Ctrl-C and SIGTERM ask for an end; a second one ends the workers at once."""
+        if not _in_main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._caught) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _caught(self, _number: int, _frame: FrameType | None) -> None:
+        if self.totals.interrupted:
+            raise KeyboardInterrupt
+        self.totals.interrupted = True
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _fate(code: int) -> str:
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended of itself with exit status {code}"

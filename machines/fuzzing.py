@@ -1,0 +1,376 @@
+"""``lockstep fuzz``: search for a case that breaks the contract.
+
+Rule 1: progress goes to stderr, what came of it to stdout.
+Rule 2: a failure is told as three things: the sentence, the program, the command that replays it.
+Rule 3: exit status 0 nothing found, 1 a violation or trouble with the harness, 2 bad input. Ctrl-C ends a search early,
+with everything told as usual.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+
+import click
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from machines.campaign import Totals
+    from machines.searching import Plan
+
+Json = Any
+
+NOTHING: Final = 0
+FOUND: Final = 1
+_EVERY: Final = 5.0
+"""Seconds between two lines of progress where there is no terminal."""
+_LIFECYCLE: Final = "lifecycle"
+
+
+@click.command()
+@click.option("--seconds", metavar="N", help="How long to search.  [default: 60]")
+@click.option(
+    "--cases", type=click.IntRange(min=1), metavar="N", help="How many cases to carry out, instead of a time."
+)
+@click.option("--workers", metavar="N|all", default="all", show_default=True, help="Processes to search with.")
+@click.option("--machine", "machines", metavar="NAME", multiple=True, help="Machine to search with.  [default: all]")
+@click.option("--seed", type=click.IntRange(min=0), metavar="S", help="Seed of it all.  [default: a random one]")
+@click.option("--workflow", metavar="FILE", help="Search with this workflow: steps, graph or WfFormat 1.5.")
+@click.option("--target", metavar="MODULE:FACTORY", help="An engine other than the built-in one.")
+@click.option("--dir", "directory", metavar="DIR", default=".lockstep", show_default=True, help="Where cases are kept.")
+@click.option("--json", "out", metavar="OUT", help="Write the report to this file as JSON.")
+def fuzz(  # noqa: PLR0913  # one for each option
+    *,
+    seconds: str | None,
+    cases: int | None,
+    workers: str,
+    machines: Sequence[str],
+    seed: int | None,
+    workflow: str | None,
+    target: str | None,
+    directory: str,
+    out: str | None,
+) -> int:
+    """Search for a case that breaks the contract.
+
+    What is found is minimised and kept as a case file. Exit status: 0 nothing found, 1 a violation (or trouble with the
+    harness), 2 bad input. Ctrl-C ends the search early.
+    """
+    from machines.campaign import Campaign  # noqa: PLC0415  # Hypothesis takes half a second to import
+    from machines.searching import Plan  # noqa: PLC0415
+
+    plan = Plan(
+        seed=secrets.randbits(32) if seed is None else seed,
+        machines=machines_named(machines, workflow),
+        seconds=_seconds(seconds, cases),
+        cases=cases,
+        workers=_workers(workers),
+        target=target_named(target),
+        workflow=_workflow(workflow),
+        directory=_directory(directory),
+    )
+    check_out(out)
+    click.echo(_announced(plan), err=True)
+    with Progress() as progress:
+        totals = Campaign(plan, progress.show).run()
+    tell_totals(totals)
+    tell_reach(totals)
+    click.echo("A search may be too short to reach everything: that is no failure. `lockstep reach` is held to it.")
+    tell_failures(totals)
+    write_out(out, report_of(totals))
+    return FOUND if totals.failures or totals.troubles else NOTHING
+
+
+# What is given
+
+
+def refuse(*parts: object) -> NoReturn:
+    """Refuse bad input."""
+    raise click.UsageError(": ".join(map(str, parts)), click.get_current_context())
+
+
+def _seconds(given: str | None, cases: int | None) -> float | None:
+    if given is None:
+        return 60.0 if cases is None else None
+    if cases is not None:
+        refuse("--seconds and --cases: give one of them")
+    try:
+        seconds = float(given)
+    except ValueError:
+        refuse("--seconds", f"{given!r} is not a number")
+    if not (math.isfinite(seconds) and seconds > 0):
+        refuse("--seconds", f"must be more than 0 and finite, not {given}")
+    return seconds
+
+
+def _workers(given: str) -> int:
+    if given == "all":
+        return os.cpu_count() or 1
+    if not (given.isascii() and given.isdigit() and 1 <= int(given) <= 4 * (os.cpu_count() or 1) + 12):
+        refuse("--workers", f"must be all, or a sensible number of processes, not {given!r}")
+    return int(given)
+
+
+def machines_named(names: Sequence[str], workflow: str | None = None) -> tuple[str, ...]:
+    """The machines by these names, each once; all of them without any."""
+    from machines.registry import MACHINES  # noqa: PLC0415  # see ``fuzz``
+
+    if unknown := [name for name in names if name not in MACHINES]:
+        refuse("--machine", f"there is no machine {', '.join(unknown)}; there is {', '.join(MACHINES)}")
+    if workflow is not None:
+        if any(name != _LIFECYCLE for name in names):
+            refuse("--workflow", f"only the {_LIFECYCLE} machine takes a workflow")
+        return (_LIFECYCLE,)
+    return tuple(dict.fromkeys(names or MACHINES))
+
+
+def target_named(name: str | None) -> str:
+    """The target's name, once it is known to be one."""
+    from machines.registry import BUILTIN, TargetError, load_target  # noqa: PLC0415  # see ``fuzz``
+
+    if name is None:
+        return BUILTIN
+    try:
+        load_target(name)
+    except TargetError as error:
+        refuse("--target", error)
+    return name
+
+
+def _workflow(file: str | None) -> dict[str, Json] | None:
+    from machines.own_workflow import OwnWorkflowError, read_workflow  # noqa: PLC0415  # see ``fuzz``
+
+    if file is None:
+        return None
+    try:
+        return read_workflow(Path(file))
+    except OwnWorkflowError as error:
+        refuse("--workflow", error)
+
+
+def _directory(name: str) -> Path:
+    path = Path(name)
+    try:
+        (path / "cases").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse("--dir", name, error.strerror)
+    if not os.access(path / "cases", os.W_OK):
+        refuse("--dir", name, "cannot be written to")
+    return path
+
+
+def check_out(out: str | None) -> None:
+    """Find out before the work begins whether the report can be written."""
+    if out is None:
+        return
+    path = Path(out)
+    if path.is_dir():
+        refuse(f"--json {out}", "is a directory")
+    if not path.parent.is_dir():
+        refuse(f"--json {out}", f"there is no directory {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        refuse(f"--json {out}", "cannot be written to")
+
+
+# While it lasts
+
+
+def _announced(plan: Plan) -> str:
+    bound = f"{plan.seconds:g} seconds" if plan.seconds is not None else counted(plan.cases or 0, "case")
+    names = ", ".join(plan.machines) + (" over a workflow of your own" if plan.workflow else "")
+    return f"lockstep: {bound} of {names} against {plan.target}, {counted(plan.workers, 'worker')}, seed {plan.seed}"
+
+
+class Progress:
+    """Says on stderr how a campaign goes: a line that changes in a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        from rich.console import Console  # noqa: PLC0415  # most commands need no terminal
+        from rich.live import Live  # noqa: PLC0415
+
+        console = Console(stderr=True)
+        if console.is_terminal:
+            self._live = Live(console=console, transient=True, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, totals: Totals) -> None:
+        """Show how it stands."""
+        if self._live is not None:
+            from rich.text import Text  # noqa: PLC0415  # see above
+
+            self._live.update(Text(_standing(totals), no_wrap=True, overflow="ellipsis"))
+        elif time.monotonic() - self._said >= _EVERY:
+            self._said = time.monotonic()
+            click.echo(_standing(totals), err=True)
+
+
+def _standing(totals: Totals) -> str:
+    seconds = time.monotonic() - totals.started
+    found = (
+        f"{counted(len(totals.failures), 'failure')} ({counted(totals.hits, 'time')})"
+        if totals.failures
+        else "no failure"
+    )
+    parts = [
+        f"{seconds:.0f} s",
+        counted(totals.cases, "case"),
+        f"{totals.moves / max(seconds, 0.001):.0f} moves/s",
+        f"reach {_share(totals)}",
+        found,
+    ]
+    if totals.troubles:
+        parts.append(counted(len(totals.troubles), "error"))
+    if totals.interrupted:
+        parts.append("interrupted, ending")
+    return ", ".join(parts)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+# What came of it
+
+
+def expected_of(totals: Totals) -> list[str]:
+    """What such a campaign should reach, if it lasts."""
+    from machines.reach import expected  # noqa: PLC0415  # see ``fuzz``
+
+    return expected() if _LIFECYCLE in totals.plan.machines and totals.plan.workflow is None else []
+
+
+def _share(totals: Totals) -> str:
+    names = expected_of(totals)
+    reach: Mapping[str, int] = totals.reach_of.get(_LIFECYCLE, {})
+    return f"{sum(name in reach for name in names)} of {len(names)}" if names else str(len(totals.reach))
+
+
+def tell_totals(totals: Totals) -> None:
+    """How much was done."""
+    seconds = max(totals.wall_seconds, 0.001)
+    click.echo(
+        f"{counted(totals.cases, 'case')}, {counted(totals.moves, 'move')} in {totals.wall_seconds:.1f} s"
+        f" ({totals.cases / seconds:.0f} cases and {totals.moves / seconds:.0f} moves a second,"
+        f" {totals.cpu_seconds:.1f} CPU-seconds), seed {totals.plan.seed}"
+        + (", interrupted" if totals.interrupted else "")
+    )
+
+
+def tell_reach(totals: Totals) -> None:
+    """What was reached, in how many cases; and what was not."""
+    names = expected_of(totals)
+    lifecycles: Mapping[str, int] = totals.reach_of.get(_LIFECYCLE, {})
+    cases = totals.cases_of[_LIFECYCLE]
+    click.echo(
+        f"\nreached {_share(totals)} situations" + ("" if not names else " that lifecycles are expected to reach")
+    )
+    if names:
+        _tell_table(names, lifecycles, cases)
+    if rest := {name: count for name, count in totals.reach.items() if name not in names}:
+        _tell_table(sorted(rest), rest, totals.cases)
+
+
+def _tell_table(names: Sequence[str], counts: Mapping[str, int], cases: int) -> None:
+    width = max(map(len, names))
+    for name in names:
+        count = counts.get(name, 0)
+        share = f"{count / max(cases, 1):7.1%}" if count else "  never"
+        click.echo(f"{'  ' if count else '! '}{name.ljust(width)}  {count:>7}  {share}")
+
+
+def tell_failures(totals: Totals) -> None:
+    """Each failure: the sentence, the program, the command that replays it. Then what went wrong with the harness."""
+    for failure in totals.failures.values():
+        case = failure.case
+        click.echo()
+        tell_failure(f"{case.clause} ({case.invariant}): {case.sentence}", failure.program)
+        if case.reorder_only:
+            click.echo("  reorder only: it needs callbacks to run out of turn, which asyncio does not do")
+        click.echo(f"  found {counted(failure.count, 'time')}; replay it with")
+        click.echo(f"    lockstep replay {shlex.quote(str(failure.path))}")
+    for found in totals.troubles.values():
+        click.echo(f"\n{found.trouble.kind}: {found.trouble.message} ({counted(found.count, 'time')})")
+        for line in found.trouble.details.rstrip().splitlines():
+            click.echo(f"  {line}")
+        if found.path is not None:
+            click.echo(f"  lockstep replay {shlex.quote(str(found.path))}")
+    if not totals.failures and not totals.troubles:
+        click.echo("\nnothing found")
+
+
+def tell_failure(sentence: str, program: Sequence[str]) -> None:
+    """A sentence, and a numbered program."""
+    click.echo(sentence)
+    for number, line in enumerate(program, 1):
+        click.echo(f"  {number}. {line}")
+
+
+def report_of(totals: Totals) -> dict[str, Json]:
+    """The same for machines."""
+    plan = totals.plan
+    return {
+        "seed": plan.seed,
+        "target": plan.target,
+        "machines": {
+            name: {"cases": totals.cases_of[name], "reach": dict(sorted(totals.reach_of.get(name, {}).items()))}
+            for name in plan.machines
+        },
+        "cases": totals.cases,
+        "moves": totals.moves,
+        "cpu_seconds": round(totals.cpu_seconds, 3),
+        "wall_seconds": round(totals.wall_seconds, 3),
+        "interrupted": totals.interrupted,
+        "reach": dict(sorted(totals.reach.items())),
+        "missing": [name for name in expected_of(totals) if name not in totals.reach_of.get(_LIFECYCLE, {})],
+        "failures": [
+            {
+                "clause": failure.case.clause,
+                "invariant": failure.case.invariant,
+                "sentence": failure.case.sentence,
+                "moves": list(failure.program),
+                "count": failure.count,
+                "case": None if failure.path is None else str(failure.path),
+                "reorder_only": failure.case.reorder_only,
+            }
+            for failure in totals.failures.values()
+        ],
+        "errors": [
+            {
+                "kind": found.trouble.kind,
+                "message": found.trouble.message,
+                "details": found.trouble.details,
+                "count": found.count,
+                "case": None if found.path is None else str(found.path),
+            }
+            for found in totals.troubles.values()
+        ],
+    }
+
+
+def write_out(out: str | None, report: Json) -> None:
+    """Write a report as JSON."""
+    if out is not None:
+        try:
+            Path(out).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            refuse(f"--json {out}", error.strerror)

@@ -1,0 +1,238 @@
+"""One process' search: chunk by chunk, and what a chunk finds is minimised and confirmed.
+
+Rule 1: a chunk is one Hypothesis run of one machine with a seed of its own, made from the campaign's: Hypothesis keeps
+memory as long as a run lasts, and a run cannot be stopped half-way.
+Rule 2: Hypothesis generates, and does not shrink: ``machines.minimise`` takes a second where shrinking takes ten, and
+its cost is bounded. So a failure that comes again and again costs little, and none is passed over.
+Rule 3: what Hypothesis itself raises is trouble with the harness, and so is every exception that is no violation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+import traceback
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
+from hypothesis.errors import HypothesisException
+from hypothesis.stateful import get_state_machine_test
+
+from machines.case import HARNESS, VIOLATED, Case, CaseError, carry_out, case_of, from_text, replay, to_text
+from machines.lifecycle import WorldMachine
+from machines.minimise import BUDGET, minimise
+from machines.moves import tell
+from machines.own_workflow import machine_for
+from machines.registry import BUILTIN, MACHINES, load_target
+from machines.target import TargetFactory
+from machines.world import ContractViolated
+from model.judge import Violation
+
+Json: TypeAlias = Any
+
+STEPS: Final = 30
+"""Moves that a machine makes in a case, at most."""
+LOOKED_INTO: Final = 8
+"""How often a searcher minimises violations of one invariant; from then on they are only counted."""
+_SHOWN: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a campaign shall do."""
+
+    seed: int
+    machines: tuple[str, ...] = ("lifecycle",)
+    seconds: float | None = None
+    cases: int | None = None
+    workers: int = 1
+    target: str = BUILTIN
+    workflow: dict[str, Json] | None = None
+    """A workflow of the user's own, for the lifecycle moves."""
+    directory: Path = Path(".lockstep")
+    lifetime: int = 100
+    """Chunks after which a worker is replaced, since Hypothesis keeps memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One run of Hypothesis."""
+
+    machine: str
+    seed: int
+    examples: int
+    swarm: bool
+    """Whether Hypothesis may switch rules off for a whole case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something went wrong, and not with the engine's contract."""
+
+    kind: str
+    """``harness error`` (an exception in a case), ``hypothesis`` or ``worker``."""
+    message: str
+    details: str = ""
+    case: str | None = None
+    """The case as text, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a chunk came to."""
+
+    machine: str
+    cases: int
+    moves: int
+    cpu_seconds: float
+    reach: Mapping[str, int]
+    found: str | None = None
+    """The case that was found, as text."""
+    program: tuple[str, ...] = ()
+    """Its moves in words, their deviations marked."""
+    known: tuple[str, str] | None = None
+    """The clause and the invariant of one that was found, and only counted."""
+    trouble: Trouble | None = None
+
+
+def derive(campaign: int, worker: int, number: int, machine: str) -> int:
+    """Make the seed of a chunk."""
+    return int.from_bytes(hashlib.sha256(f"{campaign}/{worker}/{number}/{machine}".encode()).digest()[:8], "big")
+
+
+class Searcher:
+    """Runs chunks, in this process, one after the other."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.factory: TargetFactory = load_target(plan.target)
+        self._minimised: Counter[tuple[str, str]] = Counter()
+        self._machines: dict[tuple[str, bool], type[WorldMachine]] = {}
+        self._reach: Counter[str] = Counter()
+        self.cases = 0
+        """Cases carried out in all."""
+        self._cases = self._moves = 0
+        self._last: WorldMachine | None = None
+        self._seconds_a_case: float | None = None
+
+    def pace(self, seconds: float, smallest: int, largest: int, deadline: float | None) -> int:
+        """Say how many cases take so many seconds, going by the last chunk; 0 if there is no time left."""
+        if deadline is not None:
+            seconds = min(seconds, deadline - time.monotonic())
+        if seconds <= 0:
+            return 0
+        fit = smallest if self._seconds_a_case is None else int(seconds / self._seconds_a_case)
+        return min(max(fit, smallest), largest)
+
+    def run(self, chunk: Chunk) -> Report:
+        """Carry out a chunk, and look into what it finds."""
+        self._reach, self._cases, self._moves, self._last = Counter(), 0, 0, None
+        before, began = time.process_time(), time.monotonic()
+        test = get_state_machine_test(
+            self._machine(chunk.machine, swarm=chunk.swarm), settings=_settings(chunk.examples)
+        )
+        report = Report(chunk.machine, 0, 0, 0.0, {})
+        try:
+            seed(chunk.seed)(test)()
+        except ContractViolated as violated:
+            report = self._look_into(report, violated.violation)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is told
+            report = self._explain(report, error)
+        self._last = None
+        self.cases += self._cases
+        spent = time.process_time() - before
+        self._seconds_a_case = (time.monotonic() - began) / max(self._cases, 1)
+        return replace(report, cases=self._cases, moves=self._moves, cpu_seconds=spent, reach=dict(self._reach))
+
+    def _machine(self, name: str, *, swarm: bool) -> type[WorldMachine]:
+        """The machine of this name, driving our target, and telling us of its cases."""
+        if (name, swarm) not in self._machines:
+            base = MACHINES[name] if self.plan.workflow is None else machine_for(self.plan.workflow)
+            parts = {"factory": staticmethod(self.factory), "on_case": staticmethod(self._note), "swarm": swarm}
+            self._machines[name, swarm] = type(base.__name__, (base,), parts)
+        return self._machines[name, swarm]
+
+    def _note(self, machine: WorldMachine) -> None:
+        assert machine.world is not None
+        self._cases += 1
+        self._moves += len(machine.world.moves)
+        self._reach.update(list(machine.reach.found))
+        self._last = machine
+
+    def _case(self, machine: str, violation: Violation) -> Case:
+        """The last case that was carried out: after a failure, Hypothesis carries it out once more."""
+        assert self._last is not None
+        world = self._last.world
+        assert world is not None
+        return case_of(
+            world.moves,
+            violation,
+            target=self.plan.target,
+            machine=machine,
+            max_concurrent_steps=world.max_concurrent_steps,
+            digest=world.digest(),
+        )
+
+    def _look_into(self, report: Report, violation: Violation) -> Report:
+        key = (violation.clause, violation.invariant)
+        self._minimised[key] += 1
+        if self._minimised[key] > LOOKED_INTO:
+            return replace(report, known=key)
+        case = self._case(report.machine, violation)
+        try:
+            case = from_text(to_text(case))
+            course = carry_out(case.lines, self.factory, case.max_concurrent_steps)
+            if course.error is not None:  # what looked like a violation is what it left behind
+                return self._explain(report, course.error)
+            small = minimise(case, self.factory, budget=BUDGET // self._minimised[key])
+            outcome = replay(small, self.factory)
+        except CaseError as error:
+            trouble = Trouble("harness error", f"{key[0]} ({key[1]}) was violated, but the case is none: {error}")
+            return replace(report, trouble=replace(trouble, details=_program(case)))
+        if (outcome.status, outcome.digest) != (VIOLATED, small.digest):
+            message = f"{key[0]} ({key[1]}) was violated, but not again when the case was replayed"
+            return replace(report, trouble=Trouble("harness error", message, _program(case), to_text(case)))
+        return replace(report, found=to_text(small), program=tuple(played.tell() for played in outcome.played))
+
+    def _explain(self, report: Report, error: Exception) -> Report:
+        """Tell of an exception that is no violation."""
+        details = "".join(traceback.format_exception(error))
+        message = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
+        if isinstance(error, HypothesisException):
+            return replace(report, trouble=Trouble("hypothesis", message, details))
+        trouble = Trouble("harness error", message, details)
+        self._minimised[HARNESS, type(error).__name__] += 1
+        often = self._minimised[HARNESS, type(error).__name__] > LOOKED_INTO
+        if self._last is not None and self._last.world is not None and not often:
+            raised = Violation(HARNESS, type(error).__name__, message, len(self._last.world.history))
+            with contextlib.suppress(CaseError):
+                case = from_text(to_text(self._case(report.machine, raised)))
+                case = minimise(case, self.factory, budget=BUDGET // LOOKED_INTO)
+                trouble = replace(trouble, details=f"{_program(case)}\n{details}", case=to_text(case))
+        return replace(report, trouble=trouble)
+
+
+def _settings(examples: int) -> settings:
+    """Everything explicit: what the environment says (CI, a profile, a database) does not matter."""
+    return settings(
+        settings.get_profile("default"),
+        max_examples=examples,
+        stateful_step_count=STEPS,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        derandomize=False,
+        report_multiple_bugs=False,
+        print_blob=False,
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+    )
+
+
+def _program(case: Case) -> str:
+    return "\n".join(f"{number}. {tell(line.move)}" for number, line in enumerate(case.lines, 1))
