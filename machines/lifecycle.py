@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from hypothesis.strategies._internal.featureflags import FeatureFlags
+from hypothesis.stateful import Rule, RuleBasedStateMachine, initialize, precondition, rule
 
 from machines.moves import (
     AddStep,
@@ -27,6 +26,7 @@ from machines.moves import (
     Subscribe,
     Yield,
 )
+from machines.choosing import choose_at_once
 from machines.reach import Reach
 from machines.strategies import (
     CALM,
@@ -61,33 +61,47 @@ class WorldMachine(RuleBasedStateMachine):
 
     factory: ClassVar[TargetFactory] = staticmethod(builtin)
     on_case: ClassVar[Any] = None
-    """Told of every world that is over, and of its violation or None: ``on_case(world, violation)``."""
+    """Told of every machine whose world is over: ``on_case(machine)``."""
 
     swarm: ClassVar[bool] = False
     """Whether Hypothesis may switch rules off for a whole case. It finds some bugs sooner and many later."""
 
     def __init__(self) -> None:
         super().__init__()
-        if not self.swarm:  # there is no public way; a test sees whether this one still works
-            self._rules_strategy.enabled_rules_strategy = st.just(FeatureFlags())
+        self._valid: list[Rule] | None = None
+        choose_at_once(self)
         self.world: World | None = None
         self.reach = Reach()
         self.rebuffs = 0
         self.calm = False
         self.violation: ContractViolated | None = None
+        self.broken = False
+        """Whether something else than the contract broke: then the case says nothing."""
+
+    def valid_rules(self) -> list[Rule]:
+        """The rules whose preconditions hold, found out once a step."""
+        if self._valid is None:
+            rules = self._rules_strategy.rules
+            self._valid = [found for found in rules if all(holds(self) for holds in found.preconditions)]
+        return self._valid
 
     def open(self, limit: int) -> None:
         """Make the world."""
+        self._valid = None
         self.world = World(type(self).factory, max_concurrent_steps=limit)
 
     def play(self, move: Move, tape: Tape) -> None:
         """Play a move, and note what was reached."""
         assert self.world is not None
+        self._valid = None
         self.reach.before(self.world, move)
         try:
             self.world.play(move, tape)
         except ContractViolated as violation:
             self.violation = violation
+            raise
+        except BaseException:
+            self.broken = True
             raise
         self.reach.after(self.world)
 
@@ -97,7 +111,7 @@ class WorldMachine(RuleBasedStateMachine):
         if world is None:
             return
         try:
-            if self.violation is None:
+            if self.violation is None and not self.broken:
                 world.finish()
                 self.reach.after(world)
         except ContractViolated as violation:
@@ -110,16 +124,26 @@ class WorldMachine(RuleBasedStateMachine):
 
     # What the preconditions ask
 
+    def drafting(self) -> bool:
+        """Whether there is leisure for the next workflow: nothing is in a phase that soon passes."""
+        return self.world is not None and not self.standing(*_PASSING)
+
     def standing(self, *phases: Phase) -> list[str]:
         """The executions in one of these phases, the newest first."""
         if self.world is None:
             return []
-        known = self.world.judge.facts.executions
-        return [name for name in reversed(self.world.executions) if known[name].phase in phases]
+        facts = self.world.judge.facts
+        known = facts.executions if len(phases) == len(Phase) else facts.unfinished
+        answered = self.world.executions
+        return [name for name in reversed(known) if known[name].phase in phases and name in answered]
 
     def open_gates(self) -> list[str]:
         """The actions that wait for a move."""
         return [] if self.world is None else [gate.name for gate in self.world.gates if not gate.told]
+
+    def quiet_gates(self) -> list[str]:
+        """Those of them that nobody has cancelled."""
+        return [] if self.world is None else [g.name for g in self.world.gates if not g.told and not g.interrupted]
 
     def stubborn_gates(self) -> list[str]:
         """Those of them that were cancelled and did not end."""
@@ -136,18 +160,24 @@ class ExecutionRules(WorldMachine):
         gates = self.open_gates()
         self.play(Finish(gates[index % len(gates)], output), tape)
 
-    @precondition(lambda self: self.open_gates())
+    @precondition(lambda self: self.quiet_gates())
     @rule(index=INDEX, tape=TAPES)
     def finish_well(self, index: int, tape: Tape) -> None:
         """An action returns what everybody likes."""
-        gates = self.open_gates()
+        gates = self.quiet_gates()
         self.play(Finish(gates[index % len(gates)]), tape)
 
-    @precondition(lambda self: self.open_gates())
+    @precondition(lambda self: self.quiet_gates())
     @rule(tape=TAPES)
     def finish_oldest(self, tape: Tape) -> None:
-        """The action that has run longest returns; Hypothesis picks rules evenly, so three of them make it common."""
-        self.play(Finish(self.open_gates()[0]), tape)
+        """The action that has run longest returns; Hypothesis picks rules evenly, so four of them make it common."""
+        self.play(Finish(self.quiet_gates()[0]), tape)
+
+    @precondition(lambda self: self.quiet_gates())
+    @rule(tape=TAPES)
+    def finish_newest(self, tape: Tape) -> None:
+        """The action that began last returns."""
+        self.play(Finish(self.quiet_gates()[-1]), tape)
 
     @precondition(lambda self: self.open_gates())
     @rule(index=INDEX, kind=ERRORS, tape=TAPES)
@@ -189,7 +219,7 @@ class ExecutionRules(WorldMachine):
     def refused(self, index: int, command: type[Pause | Cancel | Resume], tape: Tape) -> None:
         """A command comes where it may well be refused: to any execution, or to one that does not exist."""
         self.rebuffs += 1
-        names = [*self.standing(*Phase), _NOBODY]
+        names = [*(self.standing(*_PASSING) or self.standing(*Phase)), _NOBODY]
         self.play(command(names[index % len(names)]), tape)
 
     @precondition(lambda self: self.world is not None and self.world.loop.next_timer() is not None)
@@ -204,7 +234,7 @@ class ExecutionRules(WorldMachine):
         """Time passes."""
         self.play(Elapse(seconds), tape)
 
-    @precondition(lambda self: self.world is not None and len(self.world.draft) < 3 > self.world.runs)  # noqa: PLR2004
+    @precondition(lambda self: self.drafting() and len(self.world.draft) < 3 > self.world.runs)  # noqa: PLR2004
     @rule(character=CHARACTERS, tape=TAPES)
     def add_step(self, character: Character, tape: Tape) -> None:
         """The draft of the next workflow gets a step."""
@@ -215,7 +245,7 @@ class ExecutionRules(WorldMachine):
             step["condition"] = condition
         self.play(AddStep(step, character.manner, character.undo_manner), tape)
 
-    @precondition(lambda self: self.world is not None and self.world.unconnected() > 0)
+    @precondition(lambda self: self.drafting() and self.world.unconnected() > 0)
     @rule(index=INDEX, condition=st.sampled_from((None, "FROM.n > 0", "FROM.n == 0")), tape=TAPES)
     def connect(self, index: int, condition: str | None, tape: Tape) -> None:
         """The draft gets a connection."""
@@ -225,13 +255,13 @@ class ExecutionRules(WorldMachine):
         source = names[index % target]
         self.play(Connect(source, names[target], condition and condition.replace("FROM", source)), tape)
 
-    @precondition(lambda self: self.world is not None and self.world.draft and self.world.runs < 3)  # noqa: PLR2004
+    @precondition(lambda self: self.drafting() and len(self.world.draft) > 1)
     @rule(given=INPUTS, tape=TAPES)
     def run(self, given: dict[str, Any], tape: Tape) -> None:
         """The draft is started."""
         self.play(Run(None, given), tape)
 
-    @precondition(lambda self: self.world is not None and self.world.executions and self.world.latecomers < 2)  # noqa: PLR2004
+    @precondition(lambda self: self.world.executions and self.world.latecomers < 2)  # noqa: PLR2004
     @rule(index=INDEX, after=INDEX, tape=TAPES)
     def subscribe(self, index: int, after: int, tape: Tape) -> None:
         """Somebody wants an execution's events after a number."""

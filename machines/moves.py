@@ -50,7 +50,7 @@ class Run:
     input: Mapping[str, Json] = field(default_factory=dict)
     manners: Mapping[str, Manner] = field(default_factory=dict)
     """By step; ``step!`` is the step's compensation. Without: ``gate``."""
-    faults: Sequence[str] = ()
+    faults: Sequence[str] = field(default_factory=list)
     """Where the workflow was broken on purpose, each place with words that its refusal must name."""
 
 

@@ -9,11 +9,12 @@ Rule 3: nothing here draws: a move and its tape say everything, so a saved case 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, assert_never
 
-from machines.loop import Deadlock, Livelock, SimulatedLoop
+from machines.loop import SETTLE_LIMIT, Deadlock, Livelock, SimulatedLoop
 from machines.moves import (
     NO_JSON,
     OUTPUT,
@@ -56,6 +57,11 @@ from model.judge import Judge, Violation
 
 _PATIENCE: Final = 400
 """Rounds of opening gates, resuming and letting time pass, until a case is given up as never ending."""
+
+_REREAD: Final = 2
+"""Executions, the newest, whose journal is folded afresh at the end; reports were judged all along."""
+
+_TERMINAL: Final = ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED")
 
 _How: TypeAlias = Literal["return", "raise", "yield"]
 
@@ -120,10 +126,11 @@ class World:
         self.max_concurrent_steps = max_concurrent_steps
         self.history: list[Entry] = []
         self.moves: list[Played] = []
+        self.target: Target = factory()
         self.loop = SimulatedLoop()
         self.judge = Judge(max_concurrent_steps=max_concurrent_steps)
-        self.target: Target = factory()
-        self.executions: list[str] = []
+        self.executions: dict[str, None] = {}
+        """Those whose start was answered, oldest first."""
         self.gates: list[Gate] = []
         self.draft: list[dict[str, Json]] = []
         self.draft_manners: dict[str, Manner] = {}
@@ -134,11 +141,15 @@ class World:
         self._asks = 0
         self._subscribers = 0
         self._judged = 0
+        self._handed: list[tuple[str, Json]] = []
+        """The definitions handed to the engine: as they were, and as they are."""
         self._manners: dict[str, Mapping[str, Manner]] = {}
         self._asked_manners: dict[int, Mapping[str, Manner]] = {}
         """By start command, until it is answered."""
-        self._reported: dict[str, int] = {}
-        self._seqs: dict[str, int] = {}
+        self._unfinished: dict[str, Mapping[str, Json]] = {}
+        """By execution: the last report, while that is not a terminal one."""
+        self._changed: dict[str, None] = {}
+        """Executions of which something was recorded since their last report."""
         ports = Ports(self.loop, self._act, self._record, max_concurrent_steps)
         self.loop.call_soon(self.target.open, ports)
         self.loop.settle()
@@ -170,20 +181,27 @@ class World:
             ContractViolated: something is owed that does not come, or was left behind.
         """
         self.loop.tape = PLAIN.reader()
+        waiting: list[str] = []
         try:
             self._live_on()
-            for execution in self.executions:
-                self._note(Reported(self.loop.time(), execution, self.loop.run(self.target.reread(execution))))
-            self.loop.run(self.target.close())
+            for execution in [*self.executions][-_REREAD:]:
+                self._note(Reported(self.loop.time(), execution, self.loop.run(self.target.reread(execution), SETTLE_LIMIT)))
+            waiting = [task.get_name() for task in self._tasks if not task.done()]
+            self.loop.run(self.target.close(), SETTLE_LIMIT)
+            self.loop.settle()
         except Livelock as error:
             self._violated("O4", "livelock", str(error))
         except Deadlock as error:
             self._violated("O4", "deadlock", str(error))
-        tasks = tuple(self.loop.pending_tasks())
+        tasks = tuple(dict.fromkeys([*waiting, *self.loop.pending_tasks()]))
         self.loop.close()
         self._note(Closed(self.loop.time(), tasks, tuple(self.loop.errors)))
         self._over = True
         self._judge()
+        for before, after in self._handed:
+            if json.dumps(after) != before:
+                sentence = f"the caller's definition was changed by running it: from {before} to {json.dumps(after)}"
+                self._violated("K5", "definition_unchanged", sentence)
 
     def close(self) -> None:
         """Drop the world without a further look; needed where ``finish`` was not reached."""
@@ -228,8 +246,8 @@ class World:
             case Pause(execution):
                 self._ask("pause", execution, {}, lambda: self.target.pause(execution))
             case Resume(execution, inputs):
-                given = None if inputs is None else dict(inputs)
-                self._ask("resume", execution, {"inputs": given}, lambda: self.target.resume(execution, given))
+                given = json.loads(json.dumps(inputs))
+                self._ask("resume", execution, {"inputs": inputs}, lambda: self.target.resume(execution, given))
             case Cancel(execution):
                 self._ask("cancel", execution, {}, lambda: self.target.cancel(execution))
             case Run(workflow, given, manners, faults):
@@ -263,10 +281,11 @@ class World:
             self.draft, self.draft_manners = [], {}
         self.runs += 1
         self._asked_manners[self._asks + 1] = manners
-        arguments = {"workflow": dict(workflow), "input": given}
-        if faults:
-            arguments["faults"] = list(faults)
-        self._ask("start", None, arguments, lambda: self.target.start(arguments["workflow"], given))
+        arguments = {"workflow": workflow, "input": given, **({"faults": list(faults)} if faults else {})}
+        handed = json.dumps(workflow)
+        mine, its_input = json.loads(handed), json.loads(json.dumps(given))
+        self._handed.append((handed, mine))
+        self._ask("start", None, arguments, lambda: self.target.start(mine, its_input))
 
     def _add_step(self, step: dict[str, Json], manner: Manner, undo: Manner) -> None:
         name = step.get("id")
@@ -309,7 +328,7 @@ class World:
             self._note(Answered(self.loop.time(), ask, answer))
             if command == "start":
                 self._manners[answer] = self._asked_manners[ask]
-                self.executions.append(answer)
+                self.executions[answer] = None
                 self._subscribe(answer, 0)
         finally:
             self._asked_manners.pop(ask, None)
@@ -392,16 +411,20 @@ class World:
             self.history.append(entry)
 
     def _record(self, execution: str, seq: int, event: Mapping[str, Json]) -> None:
-        self._seqs[execution] = seq
+        self._changed[execution] = None
         self._note(Recorded(self.loop.time(), execution, seq, event))
 
     def _look(self) -> None:
         """After a move: rest, reports, and the judge's word on all that is new."""
         now = self.loop.time()
-        for execution in self.executions:
-            if self._reported.get(execution) != self._seqs[execution]:
-                self._reported[execution] = self._seqs[execution]
-                self._note(Reported(now, execution, self.target.report(execution)))
+        for execution in [name for name in self._changed if name in self.executions]:
+            del self._changed[execution]
+            report = self.target.report(execution)
+            self._note(Reported(now, execution, report))
+            if report["status"] in _TERMINAL:
+                self._unfinished.pop(execution, None)
+            else:
+                self._unfinished[execution] = report
         if not self.loop.in_flight:
             self._note(Rested(now))
         if self.loop.errors:
@@ -422,21 +445,19 @@ class World:
     # The liveness phase
 
     def _live_on(self) -> None:
-        reports: dict[str, Mapping[str, Json]] = {}
         for _ in range(_PATIENCE):
             self.loop.drain()
             self._look()
-            reports = {execution: self.target.report(execution) for execution in self.executions}
-            if all(report["status"] in ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED") for report in reports.values()):
+            if not self._unfinished:
                 return
             moved = self._open_gates()
-            for execution, report in reports.items():
+            for execution, report in self._unfinished.items():
                 if report["status"] == "PAUSED":
                     moved = True
                     inputs = _supply(report["missing"])
                     self._ask("resume", execution, {"inputs": inputs}, self._resumer(execution, inputs))
             self.loop.advance(TICK if moved else self._until_timer())
-        names = ", ".join(f"{execution} is {report['status']}" for execution, report in reports.items())
+        names = ", ".join(f"{execution} is {report['status']}" for execution, report in self._unfinished.items())
         self._violated("O4", "liveness", f"gates open, pauses resumed, time passed, and there is no end: {names}")
 
     def _resumer(self, execution: str, inputs: Json) -> Callable[[], Coroutine[Any, Any, bool]]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from engine.errors import UnknownExecutionError
 from engine.journal import MemoryJournal
-from engine.messages import Event, to_json
-from engine.state import report
-from engine.state_manager import ExecutionStateManager
+from engine.messages import Event, ExecutionCreated, from_json, to_json
+from engine.state import fold, report
+from engine.state_manager import ExecutionStateManager, Subscription
 from engine.workflow_engine import WorkflowEngine
 from machines.target import CAPABILITIES, Call, Json, Ports, UnknownExecution, immediate
 
@@ -27,6 +27,7 @@ class ObservedJournal:
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
         self._kept = MemoryJournal()
+        self._spelled: dict[int, Mapping[str, Json]] = {}
 
     async def append(self, execution: str, first: int, events: Sequence[Event]) -> None:
         """Write at the end of a latency."""
@@ -35,7 +36,14 @@ class ObservedJournal:
     def _write(self, execution: str, first: int, events: Sequence[Event]) -> None:
         self._kept.write(execution, first, events)
         for seq, event in enumerate(events, first):
-            self._ports.record(execution, seq, to_json(event))
+            self._ports.record(execution, seq, self.spell(event))
+
+    def spell(self, event: Event) -> Mapping[str, Json]:
+        """The event as JSON: made once for each object, which the journal keeps alive."""
+        spelled = self._spelled.get(id(event))
+        if spelled is None:
+            spelled = self._spelled[id(event)] = to_json(event)
+        return spelled
 
     async def read(self, execution: str, after: int = 0) -> list[Event]:
         """Read at once: what is durable can be seen."""
@@ -108,17 +116,30 @@ class BuiltinTarget:
         return found
 
     async def reread(self, execution: str) -> Mapping[str, Json]:
-        """Where a new engine on the same journal says it stands."""
-        return report(await self.manager_class(self._journal).load(execution))
+        """Where its journal, taken through JSON and folded afresh, says it stands."""
+        created, *events = [from_json(to_json(event)) for event in await self._journal.read(execution)]
+        assert isinstance(created, ExecutionCreated)
+        return report(fold((await self._manager.state(execution)).workflow, created, events))
 
-    async def subscribe(self, execution: str, after: int) -> AsyncIterator[tuple[int, Mapping[str, Json]]]:
+    def subscribe(self, execution: str, after: int) -> AsyncIterator[tuple[int, Mapping[str, Json]]]:
         """The execution's events."""
-        async for seq, event in self._engine.subscribe(execution, after):
-            yield seq, to_json(event)
+        return _Told(self._engine.subscribe(execution, after), self._journal)
 
     async def close(self) -> None:
         """Close the engine."""
         await self._engine.close()
+
+
+class _Told(AsyncIterator[tuple[int, Mapping[str, Json]]]):
+    """A subscription, told in JSON."""
+
+    def __init__(self, subscription: Subscription, journal: ObservedJournal) -> None:
+        self._subscription = subscription
+        self._journal = journal
+
+    async def __anext__(self) -> tuple[int, Mapping[str, Json]]:
+        seq, event = await self._subscription.__anext__()
+        return seq, self._journal.spell(event)
 
 
 def builtin() -> BuiltinTarget:

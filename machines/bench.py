@@ -1,0 +1,91 @@
+"""What the machines cost, as ratios measured side by side in one run: seconds on a shared computer mean little.
+
+The base is an idle machine as anybody would write it: the rules of `LifecycleMachine`, with the same arguments and
+without preconditions, that do nothing. What it takes is Hypothesis' own; the ratio says what is left of its speed with
+an engine, a model and all checks in place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, rule
+
+from machines.lifecycle import LifecycleMachine, WorldMachine
+
+FLOOR: Final = 0.5
+"""Rule-steps per CPU-second of `LifecycleMachine`, as a share of the idle machine's."""
+
+_ROUNDS: Final = 4
+_CASES: Final = 100
+_STEPS: Final = 30
+_PROFILE: Final = settings(
+    max_examples=_CASES,
+    stateful_step_count=_STEPS,
+    deadline=None,
+    database=None,
+    derandomize=False,
+    phases=(Phase.generate,),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def _rules(machine: type[RuleBasedStateMachine]) -> dict[str, Any]:
+    return {found.function.__name__: found for found in machine.setup_state().rules}
+
+
+def _idle(counts: list[int]) -> type[RuleBasedStateMachine]:
+    """A machine as Hypothesis makes it, whose rules count that they were called and do nothing else."""
+
+    def idle(name: str) -> Callable[..., None]:
+        def function(_self: RuleBasedStateMachine, **_arguments: Any) -> None:  # noqa: ANN401  # whatever was drawn
+            counts[0] += 1
+
+        function.__name__ = name
+        return function
+
+    rules = {name: rule(**found.arguments)(idle(name)) for name, found in _rules(LifecycleMachine).items()}
+    return type("IdleMachine", (RuleBasedStateMachine,), rules)
+
+
+def _speed(machine: type[RuleBasedStateMachine], number: int, counts: list[int]) -> float:
+    """Rule-steps per second of CPU time, over one run."""
+    counts[0] = 0
+    run = seed(number)(get_state_machine_test(machine, settings=_PROFILE))
+    began = time.process_time()
+    run()
+    return counts[0] / (time.process_time() - began)
+
+
+def rule_step_ratio(rounds: int = _ROUNDS) -> tuple[float, float, float]:
+    """Rule-steps per CPU-second of `LifecycleMachine` and of an idle machine, and their ratio; medians, interleaved."""
+    counts = [0]
+
+    def count(machine: WorldMachine) -> None:
+        assert machine.world is not None
+        counts[0] += len(machine.world.moves)
+
+    busy = type("CountingLifecycleMachine", (LifecycleMachine,), {"on_case": staticmethod(count)})
+    idle = _idle(counts)
+    pairs = []
+    for number in range(rounds + 1):
+        pairs.append((_speed(busy, number, counts), _speed(idle, number, counts)))
+    pairs = sorted(pairs[1:], key=lambda pair: pair[0] / pair[1])  # the first round warms caches
+    busy_speed, idle_speed = pairs[len(pairs) // 2]
+    return busy_speed, idle_speed, busy_speed / idle_speed
+
+
+def main() -> None:
+    """Print the ratios."""
+    busy, idle, ratio = rule_step_ratio()
+    rules = len(_rules(LifecycleMachine))
+    print(f"LifecycleMachine: {busy:,.0f} rule-steps per CPU-second with all checks on ({rules} rules)")
+    print(f"an idle machine:  {idle:,.0f} rule-steps per CPU-second (as many rules and arguments, doing nothing)")
+    print(f"ratio: {ratio:.2f} (floor {FLOOR})")
+
+
+if __name__ == "__main__":
+    main()
