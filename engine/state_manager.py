@@ -150,14 +150,14 @@ class Subscription(AsyncIterator[Numbered]):
             JournalError: its events cannot be read.
         """
         while not self._closed:
-            while self._buffer:
+            if self._buffer:
                 found = self._buffer.popleft()
+                if type(found.event) is ExecutionEnded:
+                    self.close()
                 if found.seq >= self._next:
                     self._next = found.seq + 1
-                    if type(found.event) is ExecutionEnded:
-                        self.close()
                     return found
-            if self._behind:
+            elif self._behind:
                 await self._catch_up()
             else:
                 self._wake = asyncio.get_running_loop().create_future()
@@ -173,7 +173,7 @@ class Subscription(AsyncIterator[Numbered]):
             raise
         missed = [Numbered(self._next + offset, event) for offset, event in enumerate(events)]
         self._buffer.extendleft(reversed(missed))
-        if not missed and (await self._manager.state(self.execution)).terminal:
+        if not missed and not self._buffer and (await self._manager.state(self.execution)).terminal:
             self.close()
 
     def _rouse(self) -> None:
