@@ -41,6 +41,7 @@ from engine.messages import (
 from engine.slots import Lane, Slots
 from engine.state import State, Status, StepStatus
 from engine.transitions import compensation_parameters, decide, parameters
+from engine.values import fresh
 
 if TYPE_CHECKING:
     from engine.state_manager import ExecutionStateManager
@@ -133,7 +134,12 @@ class Driver:
     def _rested(self, step: int) -> None:
         """A retry's wait is over. Under a pause it waits on for the resume."""
         del self._retries[step]
-        if self.state.status is not Status.PAUSED and step in self.state.retrying:
+        until = self.state.retrying.get(step)
+        if until is None:
+            return
+        if self._clock() < until:  # the loop's clock is ahead of ours
+            self._retry(step, until)
+        elif self.state.status is not Status.PAUSED:
             self._slots.enqueue(self._lane, step)
             self._slots.dispatch()
 
@@ -145,15 +151,15 @@ class Driver:
         if task.cancelled():
             self._hand_in(AttemptYielded(step))
         elif error := task.exception():
-            self._hand_in(AttemptRaised(step, type(error).__name__, str(error)))
+            self._hand_in(AttemptRaised(step, type(error).__name__, _message(error)))
         else:
             self._hand_in(AttemptReturned(step, task.result()))
 
     def _hand_in(self, command: Command) -> None:
         """Report an attempt's end, then give its slot back."""
+        self.post(command)
+        self._slots.release(self._lane)
         if not self._closed:
-            self.post(command)
-            self._slots.release(self._lane)
             self._slots.dispatch()
 
     # The loop
@@ -170,17 +176,18 @@ class Driver:
         events: list[Event] = []
         replies: list[tuple[asyncio.Future[bool], bool]] = []
         at = self._clock()
-        while self._mailbox:
-            command, reply = self._mailbox.popleft()
-            self._decide(command, reply, at, events, replies)
         try:
+            while self._mailbox:
+                command, reply = self._mailbox[0]
+                self._decide(command, reply, at, events, replies)
+                self._mailbox.popleft()
             if events:
                 await self._manager.append(self.execution, events)
+            for event in events:
+                self._perform(event)
         except BaseException as error:
             _refuse((reply for reply, _ in replies), error)
             raise
-        for event in events:
-            self._perform(event)
         for reply, accepted in replies:
             if not reply.done():
                 reply.set_result(accepted)
@@ -250,7 +257,7 @@ class Driver:
             f"{self.execution}/{step.id}/compensation/{attempt}",
             "compensation",
             parameters(self.state, step),
-            self.state.outputs[step.id],
+            fresh(self.state.outputs[step.id]),
         )
         resolved = compensation_parameters(self.state, step)
         self._run(step, compensation.action, compensation.timeout, resolved, context)
@@ -262,8 +269,11 @@ class Driver:
         try:
             work: Any = self._actions[action](resolved, context)
             task: asyncio.Task[Json] = self._loop.create_task(work, name=context.idempotency_key)
+        except asyncio.CancelledError:
+            self._hand_in(AttemptYielded(index))
+            return
         except Exception as error:  # noqa: BLE001  # whatever the action does wrong is its failure
-            self._hand_in(AttemptRaised(index, type(error).__name__, str(error)))
+            self._hand_in(AttemptRaised(index, type(error).__name__, _message(error)))
             return
         self._tasks[index] = task
         task.add_done_callback(partial(self._finished, index))
@@ -283,14 +293,17 @@ class Driver:
 
     def _stop(self) -> None:
         """Cancel what runs and what waits (F3, K3); a stopped execution's timers mean nothing any more."""
+        self._drop_timers()
+        for task in self._tasks.values():
+            task.cancel()
+
+    def _drop_timers(self) -> None:
         for handle in (*self._timeouts.values(), *self._retries.values()):
             handle.cancel()
         self._timeouts.clear()
         self._retries.clear()
         if self._deadline is not None:
             self._deadline.cancel()
-        for task in self._tasks.values():
-            task.cancel()
 
     # Coming and going
 
@@ -332,9 +345,25 @@ class Driver:
         if not isinstance(error, JournalError | asyncio.CancelledError):
             context = {"message": f"execution {self.execution} cannot go on", "exception": error}
             self._loop.call_exception_handler(context)
-        if not self._ended.done():
-            _refuse((self._ended,), error)
-            self._ended.exception()
+        _refuse((self._ended,), error)
+        self._ended.exception()
+        if not self._closed:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Start nothing more: only the slots of what still runs stay with this execution (C2, J4)."""
+        self._drop_timers()
+        self._slots.forget(self._lane)
+        for _ in range(self._lane.held - len(self._tasks)):
+            self._slots.release(self._lane)
+        self._slots.dispatch()
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # whose exception it is, its author knows
+        return "it has no message that can be read"
 
 
 def _refuse(replies: Iterable[asyncio.Future[Any]], error: BaseException) -> None:

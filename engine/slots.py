@@ -54,7 +54,7 @@ class Slots:
 
     def dispatch(self) -> None:
         """Grant free slots for as long as there are takers."""
-        while self.free and self._heads:
+        while self.free > 0 and self._heads:
             ticket, lane = heappop(self._heads)
             if not lane.waiting or lane.waiting[0][0] != ticket or lane.held == lane.limit:
                 continue

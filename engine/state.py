@@ -38,6 +38,7 @@ from engine.messages import (
     StepStarted,
     StepTimedOut,
 )
+from engine.values import fresh
 from engine.workflow import Workflow
 
 
@@ -305,7 +306,7 @@ def fold(workflow: Workflow, created: ExecutionCreated, events: Iterable[Event])
 
 
 def report(state: State) -> Report:
-    """Where the execution stands, for its caller; a JSON object whose outputs must not be changed.
+    """Where the execution stands, for its caller: a JSON object of their own.
 
     ``status``, ``seq`` (the number of its last event), ``missing`` (step to paths, P4), ``error`` (F8;
     with ``compensations`` if some failed, F5), and ``steps``: id to ``status``, ``attempts``, ``output`` while it is
@@ -314,7 +315,7 @@ def report(state: State) -> Report:
     return {
         "status": state.status.value,
         "seq": state.seq,
-        "missing": state.missing,
+        "missing": fresh(state.missing),
         "error": _error(state),
         "steps": dict(_steps(state)),
     }
@@ -325,7 +326,7 @@ def _steps(state: State) -> Iterator[tuple[str, Json]]:
     for step in state.workflow.steps:
         found: dict[str, Json] = {"status": state.step_status(step.index).value, "attempts": attempts[step.index]}
         if step.id in outputs:
-            found["output"] = outputs[step.id]
+            found["output"] = fresh(outputs[step.id])
         if step.index in errors:
             found["error"] = errors[step.index].to_json()
         yield step.id, found

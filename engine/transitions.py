@@ -135,7 +135,9 @@ def _control(decision: Decision, command: Begin | TakeUp | Pause | Resume | Canc
 def _start(decision: Decision, step: Step) -> None:
     """A slot is there: the next attempt starts, if the step may still run."""
     state, at, index = decision.state, decision.at, step.index
-    if state.status is Status.RUNNING and (index in state.open or index in state.retrying):
+    if state.retrying.get(index, at) > at:
+        decision.accepted = False
+    elif state.status is Status.RUNNING and (index in state.open or index in state.retrying):
         decision.emit(StepStarted(at, step.id, state.attempts[index] + 1))
     elif state.status is Status.ROLLING_BACK and not state.running and state.undoable[-1:] == [index]:
         decision.emit(CompensationStarted(at, step.id, state.undo_attempts.get(index, 0) + 1))
@@ -340,6 +342,8 @@ def _unwind(decision: Decision) -> None:
         decision.emit(RollbackStarted(at, None))
     while state.undoable:
         step = state.workflow.steps[state.undoable[-1]]
+        if step.index in state.retrying:
+            return
         if (failure := _unresolved(state, step)) is None:
             decision.ready.append(step.index)
             return

@@ -7,8 +7,10 @@ Rule 3: every task belongs to a driver, and every driver to this engine, until `
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
@@ -87,7 +89,8 @@ class WorkflowEngine:
         created = ExecutionCreated(self._clock(), workflow.definition, values)
         await self._manager.create(execution, workflow, created)
         self._check_open()
-        self._drive(execution, State(workflow, values)).post(Begin())
+        if execution not in self._drivers:  # a recovery may have come upon it first
+            self._drive(execution, State(workflow, values)).post(Begin())
         return execution
 
     async def pause_execution(self, execution_id: str) -> bool:
@@ -125,8 +128,7 @@ class WorkflowEngine:
             UnknownExecutionError: there is no such execution.
             JournalError: its events cannot be read.
         """
-        found = report(await self._manager.state(execution_id))
-        return {**found, "steps": fresh(found["steps"]), "missing": fresh(found["missing"])}
+        return report(await self._manager.state(execution_id))
 
     async def wait(self, execution_id: str) -> Report:
         """Wait until an execution has ended, and return where it stands.
@@ -138,6 +140,8 @@ class WorkflowEngine:
         """
         if driver := self._drivers.get(execution_id):
             await driver.wait()
+        else:
+            await self._check_ended(execution_id)
         return await self.get_execution(execution_id)
 
     def subscribe(self, execution_id: str, after: int = 0) -> Subscription:
@@ -152,16 +156,21 @@ class WorkflowEngine:
             EngineClosedError: this engine was closed.
         """
         self._check_open()
-        taken = []
+        found: dict[str, State] = {}
         for execution in await self._manager.journal.unfinished():
-            if execution in self._drivers:
+            if self._drives(execution):
                 continue
+            if broken := self._drivers.get(execution):
+                await broken.close()
             events = await self._manager.journal.read(execution)
             durable = await self._manager.load(execution)
             created = events[0]
             assert isinstance(created, ExecutionCreated)
-            self._drive(execution, fold(durable.workflow, created, events[1:])).take_up()
-            taken.append(execution)
+            found[execution] = fold(durable.workflow, created, events[1:])
+        self._check_open()
+        taken = [execution for execution in found if not self._drives(execution)]
+        for execution in taken:  # all at one moment: what was running has its slots before anything new does (C1)
+            self._drive(execution, found[execution]).take_up()
         return taken
 
     async def close(self) -> None:
@@ -175,18 +184,32 @@ class WorkflowEngine:
     def _drive(self, execution: str, state: State) -> Driver:
         driver = Driver(execution, state, self._manager, self._actions, self._slots, self._clock)
         self._drivers[execution] = driver
-        driver.task.add_done_callback(lambda _: self._drivers.pop(execution, None))
+        driver.task.add_done_callback(partial(self._driven, execution))
         return driver
+
+    def _driven(self, execution: str, task: asyncio.Task[None]) -> None:
+        """A driver is done. One that cannot go on is kept: it says why, and its actions still run."""
+        if not task.cancelled() and task.exception() is None:
+            del self._drivers[execution]
+
+    def _drives(self, execution: str) -> bool:
+        driver = self._drivers.get(execution)
+        return driver is not None and not driver.task.done()
 
     async def _command(self, execution: str, command: Pause | Resume | Cancel) -> bool:
         self._check_open()
-        if driver := self._drivers.get(execution):
-            return await driver.ask(command)
+        if self._drives(execution):
+            return await self._drivers[execution].ask(command)
+        await self._check_ended(execution)
+        return False
+
+    async def _check_ended(self, execution: str) -> None:
+        """Raise unless an execution that no driver of ours has is over."""
         state = await self._manager.state(execution)
         if not state.terminal:
+            self._check_open()
             message = f"execution {execution} is not driven by this engine: recover it first"
             raise JournalError(message)
-        return False
 
     def _check_open(self) -> None:
         if self._closed:
