@@ -228,4 +228,3 @@ def _object(name: str, value: Json) -> dict[str, Json]:
     return private
 
 
-__all__ = ["Action", "UnknownExecutionError", "WorkflowEngine"]
