@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from engine.definition import parse_workflow
 from engine.driver import Action, Driver
-from engine.errors import EngineClosedError, JournalError, UnknownExecutionError, ValidationError
+from engine.errors import EngineClosedError, JournalError, ValidationError
 from engine.messages import Begin, Cancel, ExecutionCreated, Json, Pause, Resume
 from engine.slots import Slots
 from engine.state import Report, State, fold, report
@@ -226,5 +226,3 @@ def _object(name: str, value: Json) -> dict[str, Json]:
         raise ValidationError(name, faults)
     private: dict[str, Json] = fresh(value)
     return private
-
-

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+import click
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, rule
 
@@ -47,7 +48,8 @@ def _idle(counts: list[int]) -> type[RuleBasedStateMachine]:
         function.__name__ = name
         return function
 
-    rules = {name: rule(**found.arguments)(idle(name)) for name, found in _rules(LifecycleMachine).items()}
+    make: Any = rule
+    rules = {name: make(**found.arguments)(idle(name)) for name, found in _rules(LifecycleMachine).items()}
     return type("IdleMachine", (RuleBasedStateMachine,), rules)
 
 
@@ -70,9 +72,7 @@ def rule_step_ratio(rounds: int = _ROUNDS) -> tuple[float, float, float]:
 
     busy = type("CountingLifecycleMachine", (LifecycleMachine,), {"on_case": staticmethod(count)})
     idle = _idle(counts)
-    pairs = []
-    for number in range(rounds + 1):
-        pairs.append((_speed(busy, number, counts), _speed(idle, number, counts)))
+    pairs = [(_speed(busy, number, counts), _speed(idle, number, counts)) for number in range(rounds + 1)]
     pairs = sorted(pairs[1:], key=lambda pair: pair[0] / pair[1])  # the first round warms caches
     busy_speed, idle_speed = pairs[len(pairs) // 2]
     return busy_speed, idle_speed, busy_speed / idle_speed
@@ -82,9 +82,9 @@ def main() -> None:
     """Print the ratios."""
     busy, idle, ratio = rule_step_ratio()
     rules = len(_rules(LifecycleMachine))
-    print(f"LifecycleMachine: {busy:,.0f} rule-steps per CPU-second with all checks on ({rules} rules)")
-    print(f"an idle machine:  {idle:,.0f} rule-steps per CPU-second (as many rules and arguments, doing nothing)")
-    print(f"ratio: {ratio:.2f} (floor {FLOOR})")
+    click.echo(f"LifecycleMachine: {busy:,.0f} rule-steps per CPU-second with all checks on ({rules} rules)")
+    click.echo(f"an idle machine:  {idle:,.0f} rule-steps per CPU-second (as many rules and arguments, doing nothing)")
+    click.echo(f"ratio: {ratio:.2f} (floor {FLOOR})")
 
 
 if __name__ == "__main__":

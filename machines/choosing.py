@@ -33,7 +33,7 @@ class _Choice(st.SearchStrategy[Rule]):
         """Draw one number."""
         valid = self.machine.valid_rules()
         if self.machine.swarm:
-            flags = self.machine._rules_strategy._feature_flags
+            flags: Any = self.machine._rules_strategy._feature_flags
             valid = [found for found in valid if flags.is_enabled(found.function.__name__)] or valid
         chosen: Rule = valid[data.draw_integer(0, len(valid) - 1)]
         return chosen
@@ -41,7 +41,7 @@ class _Choice(st.SearchStrategy[Rule]):
 
 def choose_at_once(machine: WorldMachine) -> None:
     """Have this machine's rules chosen in one draw; without swarm, no rule is ever switched off for a case."""
-    strategy = machine._rules_strategy
+    strategy: Any = machine._rules_strategy
     strategy.is_valid = lambda _candidate: bool(machine.valid_rules())
     strategy._enabled_rules_strategy = _Choice(machine)
     if not machine.swarm:

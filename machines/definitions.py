@@ -89,7 +89,6 @@ class Broken:
         self.settings: dict[str, Json] = {}
         self.faults: list[tuple[int | None, str]] = []
         """The step, or None for the workflow's own keys; what follows its place, and words."""
-        self.broken: dict[int, None] = {}
 
     def value(self, step: int, rank: int) -> None:
         """Give a key of the step a value that it must not have."""

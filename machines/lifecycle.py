@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import Rule, RuleBasedStateMachine, initialize, precondition, rule
 
+from machines.choosing import choose_at_once
 from machines.moves import (
     AddStep,
     Cancel,
@@ -26,7 +27,6 @@ from machines.moves import (
     Subscribe,
     Yield,
 )
-from machines.choosing import choose_at_once
 from machines.reach import Reach
 from machines.strategies import (
     CALM,
@@ -75,7 +75,7 @@ class WorldMachine(RuleBasedStateMachine):
         self.rebuffs = 0
         self.calm = False
         self.violation: ContractViolated | None = None
-        self.broken = False
+        self.spoilt = False
         """Whether something else than the contract broke: then the case says nothing."""
 
     def valid_rules(self) -> list[Rule]:
@@ -101,7 +101,7 @@ class WorldMachine(RuleBasedStateMachine):
             self.violation = violation
             raise
         except BaseException:
-            self.broken = True
+            self.spoilt = True
             raise
         self.reach.after(self.world)
 
@@ -111,7 +111,7 @@ class WorldMachine(RuleBasedStateMachine):
         if world is None:
             return
         try:
-            if self.violation is None and not self.broken:
+            if self.violation is None and not self.spoilt:
                 world.finish()
                 self.reach.after(world)
         except ContractViolated as violation:

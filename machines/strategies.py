@@ -32,7 +32,7 @@ _RETRY: Final = {"max_attempts": 2, "initial_interval": 1, "backoff": 2}
 _PATIENT: Final = {"max_attempts": 3, "initial_interval": 0.5, "backoff": 3, "max_interval": 1}
 _AT_ONCE: Final = {"max_attempts": 2, "initial_interval": 0}
 
-_TROUBLE: Final = table(
+_TROUBLE: Final[Sequence[Mapping[str, Json]]] = table(
     {},
     (18, {"retries": _RETRY}),
     (18, {"continue_on_error": True}),
@@ -53,7 +53,7 @@ _UNDO: Final[Sequence[Mapping[str, Json] | None]] = table(
 )
 _MANNERS: Final[Sequence[Manner]] = table("gate", (50, "instant"), (70, "stubborn"))
 _UNDO_MANNERS: Final[Sequence[Manner]] = table("instant", (120, "gate"), (60, "stubborn"))
-_DATA: Final = table(
+_DATA: Final[Sequence[Mapping[str, Json]]] = table(
     {},
     (16, {"parameters": {"x": "${input.a}"}}),
     (14, {"parameters": {"x": "${FROM.n}", "text": "got ${FROM.n} of ${input.a}, $${kept}"}}),

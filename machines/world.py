@@ -185,7 +185,9 @@ class World:
         try:
             self._live_on()
             for execution in [*self.executions][-_REREAD:]:
-                self._note(Reported(self.loop.time(), execution, self.loop.run(self.target.reread(execution), SETTLE_LIMIT)))
+                self._note(
+                    Reported(self.loop.time(), execution, self.loop.run(self.target.reread(execution), SETTLE_LIMIT))
+                )
             waiting = [task.get_name() for task in self._tasks if not task.done()]
             self.loop.run(self.target.close(), SETTLE_LIMIT)
             self.loop.settle()
