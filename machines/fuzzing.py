@@ -184,9 +184,16 @@ def check_out(out: str | None) -> None:
 
 
 def _announced(plan: Plan) -> str:
+    from machines.registry import load_target  # noqa: PLC0415  # see ``fuzz``
+    from machines.target import left_out  # noqa: PLC0415  # see ``fuzz``
+
     bound = f"{plan.seconds:g} seconds" if plan.seconds is not None else counted(plan.cases or 0, "case")
     names = ", ".join(plan.machines) + (" over a workflow of your own" if plan.workflow else "")
-    return f"lockstep: {bound} of {names} against {plan.target}, {counted(plan.workers, 'worker')}, seed {plan.seed}"
+    without = left_out(load_target(plan.target)().capabilities)
+    return (
+        f"lockstep: {bound} of {names} against {plan.target}, {counted(plan.workers, 'worker')}, seed {plan.seed}"
+        + (f"; left out, because the target does not claim it: {', '.join(without)}" if without else "")
+    )
 
 
 class Progress:
@@ -349,7 +356,7 @@ def report_of(totals: Totals) -> dict[str, Json]:
                 "sentence": failure.case.sentence,
                 "moves": list(failure.program),
                 "count": failure.count,
-                "case": None if failure.path is None else str(failure.path),
+                "path": None if failure.path is None else str(failure.path),
                 "reorder_only": failure.case.reorder_only,
             }
             for failure in totals.failures.values()
@@ -360,7 +367,7 @@ def report_of(totals: Totals) -> dict[str, Json]:
                 "message": found.trouble.message,
                 "details": found.trouble.details,
                 "count": found.count,
-                "case": None if found.path is None else str(found.path),
+                "path": None if found.path is None else str(found.path),
             }
             for found in totals.troubles.values()
         ],

@@ -128,6 +128,10 @@ class WorldMachine(RuleBasedStateMachine):
         """Whether there is leisure for the next workflow: nothing is in a phase that soon passes."""
         return self.world is not None and not self.standing(*_PASSING)
 
+    def can(self, capability: str) -> bool:
+        """Whether there is an engine, and it claims this."""
+        return self.world is not None and self.world.can(capability)
+
     def standing(self, *phases: Phase) -> list[str]:
         """The executions in one of these phases, the newest first."""
         if self.world is None:
@@ -193,7 +197,7 @@ class ExecutionRules(WorldMachine):
         gates = self.stubborn_gates()
         self.play(Yield(gates[index % len(gates)]), tape)
 
-    @precondition(lambda self: self.standing(Phase.RUNNING))
+    @precondition(lambda self: self.can("pause") and self.standing(Phase.RUNNING))
     @rule(index=INDEX, tape=TAPES)
     def pause(self, index: int, tape: Tape) -> None:
         """A running execution is paused."""
@@ -207,7 +211,7 @@ class ExecutionRules(WorldMachine):
         paused = self.standing(Phase.PAUSED)
         self.play(Resume(paused[index % len(paused)], inputs), tape)
 
-    @precondition(lambda self: not self.calm and self.standing(*_GOING))
+    @precondition(lambda self: self.can("cancel") and not self.calm and self.standing(*_GOING))
     @rule(index=INDEX, tape=TAPES)
     def cancel(self, index: int, tape: Tape) -> None:
         """An execution is cancelled."""
@@ -261,7 +265,7 @@ class ExecutionRules(WorldMachine):
         """The draft is started."""
         self.play(Run(None, given), tape)
 
-    @precondition(lambda self: self.world.executions and self.world.latecomers < 2)  # noqa: PLR2004
+    @precondition(lambda self: self.can("subscribe") and self.world.executions and self.world.latecomers < 2)  # noqa: PLR2004
     @rule(index=INDEX, after=INDEX, tape=TAPES)
     def subscribe(self, index: int, after: int, tape: Tape) -> None:
         """Somebody wants an execution's events after a number."""

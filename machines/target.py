@@ -8,7 +8,6 @@ Rule 3: what a target does not claim is neither played nor checked, and is said 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeAlias
@@ -17,8 +16,17 @@ from machines.loop import SimulatedLoop
 
 Json: TypeAlias = Any
 
-CAPABILITIES: Final = ("pause", "cancel", "retries", "timeouts", "compensation", "conditions", "schemas", "events")
-"""What a target can claim."""
+CAPABILITIES: Final = ("pause", "cancel", "subscribe", "retries", "timeouts", "compensation", "conditions", "schemas")
+"""What a target can claim. The first three are moves, the others policies of a workflow."""
+
+POLICIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "retries": ("retries",),
+    "timeouts": ("timeout",),
+    "compensation": ("compensation", "rollback_on_cancel"),
+    "conditions": ("condition",),
+    "schemas": ("input_schema", "output_schema"),
+}
+"""The keys of a definition that need a capability."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,23 @@ class Target(Protocol):
 TargetFactory: TypeAlias = Callable[[], Target]
 
 
+def left_out(capabilities: frozenset[str]) -> list[str]:
+    """What a target does not claim, in the order of `CAPABILITIES`: neither played nor checked."""
+    return [name for name in CAPABILITIES if name not in capabilities]
+
+
+def fitted(definition: Json, capabilities: frozenset[str]) -> Json:
+    """The definition without the policies that a target does not claim; the same object if it claims them all."""
+    keys = {key for name in left_out(capabilities) for key in POLICIES.get(name, ())}
+    return _without(definition, keys) if keys else definition
+
+
+def _without(value: Json, keys: set[str]) -> Json:
+    if isinstance(value, Mapping):
+        return {key: _without(item, keys) for key, item in value.items() if key not in keys}
+    return [_without(item, keys) for item in value] if isinstance(value, list) else value
+
+
 def immediate(coroutine: Any) -> Any:  # noqa: ANN401 - any coroutine, and what it returns
     """The result of a coroutine that does not wait.
 
@@ -108,16 +133,3 @@ def immediate(coroutine: Any) -> Any:  # noqa: ANN401 - any coroutine, and what 
     coroutine.close()
     message = f"{coroutine} waits, where it must answer at once"
     raise RuntimeError(message)
-
-
-__all__ = [
-    "CAPABILITIES",
-    "Call",
-    "Json",
-    "Ports",
-    "Target",
-    "TargetFactory",
-    "UnknownExecution",
-    "asyncio",
-    "immediate",
-]

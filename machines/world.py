@@ -35,7 +35,7 @@ from machines.moves import (
     tell,
 )
 from machines.tape import PLAIN, TICK, Deviation, Tape
-from machines.target import Call, Ports, Target, TargetFactory, UnknownExecution
+from machines.target import Call, Ports, Target, TargetFactory, UnknownExecution, fitted
 from model.history import (
     Answered,
     Asked,
@@ -57,6 +57,8 @@ from model.judge import Judge, Violation
 
 _PATIENCE: Final = 400
 """Rounds of opening gates, resuming and letting time pass, until a case is given up as never ending."""
+
+_NEEDS: Final[Mapping[type[Move], str]] = {Pause: "pause", Cancel: "cancel", Subscribe: "subscribe"}
 
 _REREAD: Final = 2
 """Executions, the newest, whose journal is folded afresh at the end; reports were judged all along."""
@@ -213,6 +215,10 @@ class World:
 
     # What a machine may ask
 
+    def can(self, capability: str) -> bool:
+        """Whether the target claims a capability; moves that need another one do nothing."""
+        return capability in self.target.capabilities
+
     def astir(self) -> bool:
         """Whether time alone can change anything: a timer is set, or something is on its way."""
         return bool(self.loop.in_flight) or self.loop.next_timer() is not None
@@ -245,6 +251,8 @@ class World:
                 return max(self._until_timer() - before, 0.0)
             case Elapse(seconds):
                 return max(seconds or 0.0, TICK)
+            case Pause() | Cancel() | Subscribe() if not self.can(_NEEDS[type(move)]):
+                pass
             case Pause(execution):
                 self._ask("pause", execution, {}, lambda: self.target.pause(execution))
             case Resume(execution, inputs):
@@ -282,6 +290,7 @@ class World:
             workflow, manners = {"id": f"draft-{self.runs + 1}", "steps": self.draft}, self.draft_manners
             self.draft, self.draft_manners = [], {}
         self.runs += 1
+        workflow = fitted(workflow, self.target.capabilities)
         self._asked_manners[self._asks + 1] = manners
         arguments = {"workflow": workflow, "input": given, **({"faults": list(faults)} if faults else {})}
         handed = json.dumps(workflow)
@@ -331,7 +340,8 @@ class World:
             if command == "start":
                 self._manners[answer] = self._asked_manners[ask]
                 self.executions[answer] = None
-                self._subscribe(answer, 0)
+                if self.can("subscribe"):
+                    self._subscribe(answer, 0)
         finally:
             self._asked_manners.pop(ask, None)
 

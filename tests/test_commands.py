@@ -90,15 +90,15 @@ def test_a_wrong_rollback_is_found_told_and_replayed(place: Path) -> None:
     assert told["errors"] == []
     failures = [failure for failure in told["failures"] if failure["clause"] == "F4"]
     assert failures
-    assert {"clause", "invariant", "sentence", "moves", "count", "case", "reorder_only"} == failures[0].keys()
+    assert {"clause", "invariant", "sentence", "moves", "count", "path", "reorder_only"} == failures[0].keys()
     assert sum(failure["count"] for failure in told["failures"]) >= 2
     for failure in failures:
         assert len(failure["moves"]) <= 5
         assert not failure["reorder_only"]
         assert failure["sentence"] in found.stdout
         assert f"lockstep replay {failure['case']}" in found.stdout
-        digest = report(place / failure["case"])["digest"]
-        again = lockstep(place, "replay", failure["case"], "--json", "again.json", PYTHONHASHSEED="4711")
+        digest = report(place / failure["path"])["digest"]
+        again = lockstep(place, "replay", failure["path"], "--json", "again.json", PYTHONHASHSEED="4711")
         assert again.returncode == 1, again.stderr
         (outcome,) = report(place / "again.json")["outcomes"]
         assert (outcome["status"], outcome["digest"], outcome["moves"]) == (1, digest, failure["moves"])
@@ -107,7 +107,7 @@ def test_a_wrong_rollback_is_found_told_and_replayed(place: Path) -> None:
         assert lines[1] == f"  1. {failure['moves'][0]}"
         assert lines[-2] == f"  lockstep replay {failure['case']}"
         assert "the history is the recorded one" in lines[-1]
-        clean = lockstep(place, "replay", failure["case"], "--target", "builtin")
+        clean = lockstep(place, "replay", failure["path"], "--target", "builtin")
         assert clean.returncode == 0
         assert clean.stdout.startswith("the contract holds\n")
 
@@ -138,7 +138,7 @@ def test_an_error_of_the_harness_is_said_to_be_one(place: Path) -> None:
     assert told["failures"] == []
     (error, *_) = told["errors"]
     assert "Traceback" in error["details"]
-    again = lockstep(place, "replay", error["case"])
+    again = lockstep(place, "replay", error["path"])
     assert again.returncode == 2
     assert re.fullmatch(r"lockstep replay: \S+: cannot be carried out: move 1 raised KeyError: 'x1'\n", again.stderr)
 

@@ -36,14 +36,12 @@ class ObservedJournal:
     def _write(self, execution: str, first: int, events: Sequence[Event]) -> None:
         self._kept.write(execution, first, events)
         for seq, event in enumerate(events, first):
-            self._ports.record(execution, seq, self.spell(event))
+            spelled = self._spelled[id(event)] = to_json(event)
+            self._ports.record(execution, seq, spelled)
 
     def spell(self, event: Event) -> Mapping[str, Json]:
-        """The event as JSON: made once for each object, which the journal keeps alive."""
-        spelled = self._spelled.get(id(event))
-        if spelled is None:
-            spelled = self._spelled[id(event)] = to_json(event)
-        return spelled
+        """The event as JSON, made once for those that are kept here (and so alive: their ids are theirs)."""
+        return self._spelled.get(id(event)) or to_json(event)
 
     async def read(self, execution: str, after: int = 0) -> list[Event]:
         """Read at once: what is durable can be seen."""
@@ -65,6 +63,10 @@ class BuiltinTarget:
     engine_class: type[WorkflowEngine] = WorkflowEngine
     manager_class: type[ExecutionStateManager] = ExecutionStateManager
 
+    def journal(self, ports: Ports) -> ObservedJournal:
+        """Make the journal."""
+        return ObservedJournal(ports)
+
     def open(self, ports: Ports) -> None:
         """Make the engine."""
         numbers = count(1)
@@ -75,7 +77,7 @@ class BuiltinTarget:
             )
             return await ports.act(call)
 
-        self._journal = ObservedJournal(ports)
+        self._journal = self.journal(ports)
         self._manager = self.manager_class(self._journal)
         self._engine = self.engine_class(
             self._manager,
