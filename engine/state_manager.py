@@ -45,7 +45,7 @@ class ExecutionStateManager:
             JournalError: it could not be written; there is no such execution then.
         """
         await self.journal.append(execution, 1, (created,))
-        self._states[execution] = State(workflow, created.input)
+        self._states.setdefault(execution, State(workflow, created.input))
         self._publish(execution, 1, (created,))
 
     async def append(self, execution: str, events: Sequence[Event]) -> None:

@@ -1,4 +1,4 @@
-"""Moves are data: each goes to JSON and back under its name, is told in one line, and does nothing where it fits nothing."""
+"""Moves are data: each goes to JSON and back, is told in one line, and does nothing where it fits nothing."""
 
 from __future__ import annotations
 

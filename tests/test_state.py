@@ -151,9 +151,9 @@ def test_a_step_that_has_not_started_sees_the_newest_input() -> None:
 
 def test_a_resume_that_brings_nothing_makes_no_new_input() -> None:
     core = Core(workflow(step("a")), {"a": 1}).begin()
-    for inputs in (None, {}):
+    for resume in (Resume(None), Resume({})):
         core.told(Pause())
-        core.told(Resume(inputs))
+        core.told(resume)
     assert core.state.inputs == [{"a": 1}]
 
 

@@ -32,7 +32,8 @@ STARTED = ExecutionStarted(1.0)
 ATTEMPT = StepStarted(2.0, "a", 1)
 RETURNED = StepCompleted(3.0, "a", 1, {"n": 1})
 ENDED = ExecutionEnded(3.0, "COMPLETED")
-LIFE = [Numbered(number, event) for number, event in enumerate((CREATED, STARTED, ATTEMPT, RETURNED, ENDED), 1)]
+EVENTS: list[Event] = [CREATED, STARTED, ATTEMPT, RETURNED, ENDED]
+LIFE = [Numbered(number, event) for number, event in enumerate(EVENTS, 1)]
 
 
 class FragileJournal(MemoryJournal):

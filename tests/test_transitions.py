@@ -222,9 +222,8 @@ def test_a_skip_that_ends_everything_ends_it_in_the_same_batch() -> None:
 def test_a_join_wants_all_or_any(join: str, taken: str, *, runs: bool) -> None:
     sources = [{"source": name, "condition": f"{name}.n == 1"} for name in "bc"]
     core = Core(workflow(step("b"), step("c"), step("d", *sources, join=join))).begin().run("b", "c")
-    for name in "bc":
-        told = core.told(core.returned(name, {"n": 1 if name in taken else 0}))
-    assert told[-1] == ("StepCompleted c 1" if runs else "ExecutionEnded COMPLETED")
+    told = [core.told(core.returned(name, {"n": 1 if name in taken else 0})) for name in "bc"]
+    assert told[-1][-1] == ("StepCompleted c 1" if runs else "ExecutionEnded COMPLETED")
     assert core.statuses["d"] == ("PENDING" if runs else "SKIPPED")
 
 
@@ -738,7 +737,7 @@ def test_taking_up_a_cancellation_ends_it_if_nothing_runs() -> None:
     assert core.told(TakeUp()) == ["ExecutionEnded CANCELLED"]
 
 
-# V2: parameters
+# What an attempt gets
 
 
 def test_all_attempts_of_a_step_get_the_same_parameters() -> None:
@@ -757,11 +756,11 @@ def test_all_attempts_of_a_step_get_the_same_parameters() -> None:
     assert parameters(core.state, wanted) == {"x": 1, "y": [{"n": 1}]}
 
 
-# Rule 3 of the state: what an event costs
+# What an event costs
 
 
 def _refuse(*_: object, **__: object) -> NoReturn:
-    raise AssertionError("a walk through the whole workflow")
+    raise AssertionError("walk")
 
 
 class Counted:
@@ -773,7 +772,7 @@ class Counted:
 class UnwalkedList(list[Any]):
     """A list of which single items are to be had, and nothing else."""
 
-    __iter__ = __contains__ = __reversed__ = index = count = copy = insert = remove = sort = _refuse  # type: ignore[assignment]
+    __iter__ = __contains__ = __reversed__ = index = count = copy = insert = remove = sort = _refuse
 
     def __getitem__(self, place: SupportsIndex | slice) -> Any:
         assert not isinstance(place, slice) or place == slice(-1, None)
@@ -785,7 +784,7 @@ class UnwalkedTuple(tuple[Any, ...]):
     """The same for a tuple."""
 
     __slots__ = ()
-    __iter__ = __contains__ = index = count = _refuse  # type: ignore[assignment]
+    __iter__ = __contains__ = index = count = _refuse
 
     def __getitem__(self, place: SupportsIndex | slice) -> Any:
         assert not isinstance(place, slice)
@@ -796,12 +795,13 @@ class UnwalkedTuple(tuple[Any, ...]):
 class UnwalkedDict(dict[Any, Any]):
     """The same for a dictionary."""
 
-    __iter__ = keys = values = items = copy = _refuse  # type: ignore[assignment]
+    __iter__ = keys = values = items = copy = _refuse
 
 
 def chain(length: int) -> Workflow:
     """A chain of steps with compensations; made by hand, which is quicker than parsing 100,000 of them."""
-    first, second = (small := parse_workflow(workflow(step("s0", compensation=UNDO), step("s1", "s0")))).steps
+    small = parse_workflow(workflow(step("s0", compensation=UNDO), step("s1", "s0")))
+    first = small.steps[0]
     connection = small.incoming[1][0]
     return replace(
         small,

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from engine.definition import parse_workflow
-from engine.driver import ActionContext
+from engine.driver import Action, ActionContext
 from engine.errors import (
     DefinitionError,
     EngineClosedError,
@@ -23,10 +23,11 @@ from engine.errors import (
     ValidationError,
 )
 from engine.journal import Journal, MemoryJournal
-from engine.messages import Event, ExecutionCreated, ExecutionEnded, StepCompleted, StepStarted
+from engine.messages import Event, ExecutionCreated, ExecutionEnded, StepCompleted, StepRetrying, StepStarted
 from engine.sqlite_journal import SqliteJournal
 from engine.state_manager import ExecutionStateManager
-from engine.workflow_engine import Action, WorkflowEngine
+from engine.transitions import decide
+from engine.workflow_engine import WorkflowEngine
 from machines.loop import SimulatedLoop
 from tests.core import brief
 from tests.histories import step, workflow
@@ -445,7 +446,7 @@ def test_attempts_are_numbered_backed_off_and_keyed(run: Run) -> None:
         async def work(parameters: dict[str, Json], context: ActionContext) -> Json:
             seen.append((shop.loop.time(), context.attempt, context.idempotency_key, context.kind))
             if context.attempt < 3:
-                raise RuntimeError("not yet")
+                raise RuntimeError("early")
             return None
 
         async with shop.engine(work=work) as engine:
@@ -576,12 +577,12 @@ def test_a_slot_granted_before_a_pause_and_again_by_the_resume_starts_no_retry_e
 
 
 def test_what_an_action_does_wrong_is_its_steps_failure(run: Run) -> None:
-    class NoMessage(Exception):
+    class MuteError(Exception):
         def __str__(self) -> str:
-            raise ValueError("no message")
+            raise ValueError("mute")
 
     def raises(parameters: dict[str, Json], context: ActionContext) -> Any:
-        raise RuntimeError("at once")
+        raise RuntimeError("immediately")
 
     def gives_in(parameters: dict[str, Json], context: ActionContext) -> Any:
         raise asyncio.CancelledError
@@ -597,19 +598,19 @@ def test_what_an_action_does_wrong_is_its_steps_failure(run: Run) -> None:
         raise LookupError("where")
 
     async def says_nothing(parameters: dict[str, Json], context: ActionContext) -> Json:
-        raise NoMessage
+        raise MuteError
 
     def says_nothing_at_once(parameters: dict[str, Json], context: ActionContext) -> Any:
-        raise NoMessage
+        raise MuteError
 
     expected = {
-        raises: ("RuntimeError", "at once"),
+        raises: ("RuntimeError", "immediately"),
         gives_in: ("CancelledError", "the action cancelled itself"),
         returns: ("TypeError", "a coroutine was expected, got {'n': 1}"),
         cancels_itself: ("CancelledError", "the action cancelled itself"),
         raises_later: ("LookupError", "where"),
-        says_nothing: ("NoMessage", "it has no message that can be read"),
-        says_nothing_at_once: ("NoMessage", "it has no message that can be read"),
+        says_nothing: ("MuteError", "it has no message that can be read"),
+        says_nothing_at_once: ("MuteError", "it has no message that can be read"),
     }
 
     async def program(shop: Shop) -> None:
@@ -674,7 +675,7 @@ def test_what_an_attempt_does_to_its_parameters_the_next_one_does_not_see(run: R
 
 def test_the_callers_definition_and_input_are_neither_changed_nor_kept(run: Run) -> None:
     definition = workflow(step("a", parameters={"x": ["${input.x}"]}), step("b", "a"))
-    given = {"x": [1]}
+    given: dict[str, Json] = {"x": [1]}
     kept = json.dumps([definition, given])
 
     async def work(parameters: dict[str, Json], context: ActionContext) -> Json:
@@ -986,16 +987,14 @@ def test_the_wait_of_a_retry_goes_on(run: Run, *, undoing: bool) -> None:
             raise RuntimeError("no")
 
         if undoing:
-            actions: dict[str, Action] = {"work": at_once, "fails": fails, "undo": fails}
             undo = {"action": "undo", "retries": retries}
             definition = workflow(step("a", compensation=undo), {"id": "b", "action": "fails", "depends_on": ["a"]})
         else:
-            actions = {"work": fails}
-            definition = workflow(step("a", retries=retries))
-        async with shop.engine(**actions) as engine:
+            definition = workflow({**step("a", retries=retries), "action": "fails"})
+        async with shop.engine(work=at_once, fails=fails, undo=fails) as engine:
             execution = await engine.start_workflow(definition)
             await asyncio.sleep(1)
-        async with shop.engine(**actions) as engine:
+        async with shop.engine(work=at_once, fails=fails, undo=fails) as engine:
             await engine.recover()
             assert (await engine.wait(execution))["status"] == "FAILED"
 
@@ -1267,21 +1266,27 @@ def test_a_recovery_waits_for_the_actions_of_the_execution_that_could_not_go_on(
     fragile(program)
 
 
-def test_one_execution_that_cannot_be_journaled_costs_the_others_no_slot(fragile: Run, journal: FragileJournal) -> None:
+@pytest.mark.parametrize("refused", [StepStarted, StepCompleted, StepRetrying])
+def test_one_execution_that_cannot_be_journaled_costs_the_others_no_slot(
+    fragile: Run, journal: FragileJournal, refused: type[Event]
+) -> None:
+    journal.refuses = lambda execution, event: execution == "x1" and isinstance(event, refused)
+
     async def program(shop: Shop) -> None:
-        for refused in (StepStarted, StepCompleted):
-            async with shop.engine(slots=1) as engine:
-                journal.refuses = lambda execution, event, refused=refused: (  # type: ignore[misc]
-                    execution == first and isinstance(event, refused)
-                )
-                first = f"x{1 if refused is StepStarted else 3}"
-                retries = {"max_attempts": 2, "initial_interval": 0.5}
-                await engine.start_workflow(workflow(step("a", retries=retries), step("b"), timeout=60))
-                other = await engine.start_workflow(PAIR)
-                with pytest.raises(JournalError):
-                    await engine.wait(first)
-                assert (await engine.wait(other))["status"] == "COMPLETED"
-                assert engine._slots.free == 1
+        async def work(parameters: dict[str, Json], context: ActionContext) -> Json:
+            await asyncio.sleep(1)
+            if context.step == "c":
+                raise RuntimeError("again")
+
+        async with shop.engine(work=work, slots=2) as engine:
+            steps = [step(name, retries={"max_attempts": 9}) for name in "cdef"]
+            first = await engine.start_workflow(workflow(*steps, timeout=60))
+            other = await engine.start_workflow(workflow(*[step(name) for name in "abxyz"]))
+            with pytest.raises(JournalError):
+                await engine.wait(first)
+            assert (await engine.wait(other))["status"] == "COMPLETED"
+            await asyncio.sleep(100)
+            assert engine._slots.free == 2
 
     fragile(program)
 
@@ -1330,7 +1335,7 @@ def test_a_mistake_of_the_engine_reaches_the_callers_and_the_loops_exception_han
         async with shop.engine() as engine:
             execution = await engine.start_workflow(PAIR)
             await asyncio.sleep(0.5)
-            journal.error = ZeroDivisionError("a mistake")
+            journal.error = ZeroDivisionError("mistake")
             journal.refuses = lambda execution, event: True
             with pytest.raises(ZeroDivisionError):
                 await engine.pause_execution(execution)
@@ -1346,20 +1351,18 @@ def test_a_mistake_of_the_engine_reaches_the_callers_and_the_loops_exception_han
 def test_a_decision_that_goes_wrong_leaves_no_caller_waiting(
     fragile: Run, journal: FragileJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine import driver  # noqa: PLC0415  # the name that is looked up there is the one to change
-
     async def program(shop: Shop) -> None:
         async with shop.engine() as engine:
             execution = await engine.start_workflow(PAIR)
             await asyncio.sleep(0.5)
-            right = driver.decide
+            right = decide
 
             def wrong(state: Any, command: Any, at: float) -> Any:
                 if type(command).__name__ == "Resume":
-                    raise ZeroDivisionError("a mistake")
+                    raise ZeroDivisionError("mistake")
                 return right(state, command, at)
 
-            monkeypatch.setattr(driver, "decide", wrong)
+            monkeypatch.setattr("engine.driver.decide", wrong)
             asks = (engine.pause_execution, engine.resume_execution, engine.cancel_execution)
             answers = await asyncio.gather(*[ask(execution) for ask in asks], return_exceptions=True)
             assert [type(answer) for answer in answers] == [ZeroDivisionError] * 3
@@ -1367,3 +1370,145 @@ def test_a_decision_that_goes_wrong_leaves_no_caller_waiting(
         assert (await shop.events())[2:] == ["StepStarted a 1"]
 
     fragile(program)
+
+
+class LingeringJournal(FragileJournal):
+    """Takes its time to answer once an event is durable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lingers: Callable[[Event], float] = lambda event: 0.0
+
+    async def append(self, execution: str, first: int, events: Sequence[Event]) -> None:
+        self.write(execution, first, events)
+        await asyncio.sleep(max(map(self.lingers, events)))
+
+
+class TestWhileAWriteIsUnderWay:
+    @pytest.fixture
+    def journal(self) -> LingeringJournal:
+        return LingeringJournal()
+
+    def test_a_retry_whose_wait_ends_starts_nothing_after_a_cancel(
+        self, fragile: Run, journal: LingeringJournal
+    ) -> None:
+        attempts: list[int] = []
+
+        async def work(parameters: dict[str, Json], context: ActionContext) -> Json:
+            attempts.append(context.attempt)
+            raise RuntimeError("again")
+
+        async def program(shop: Shop) -> None:
+            async with shop.engine(work=work) as engine:
+                retries = {"max_attempts": 2, "initial_interval": 1}
+                execution = await engine.start_workflow(workflow(step("a", retries=retries)))
+                await asyncio.sleep(0.5)
+                journal.lingers = lambda event: 2.0
+                assert await engine.cancel_execution(execution)
+                assert (await engine.wait(execution))["status"] == "CANCELLED"
+                assert engine._slots.free == 5
+            assert attempts == [1]
+
+        fragile(program)
+
+    def test_a_failure_and_a_cancel_that_wait_together_set_no_timer(
+        self, fragile: Run, journal: LingeringJournal
+    ) -> None:
+        async def work(parameters: dict[str, Json], context: ActionContext) -> Json:
+            await asyncio.sleep(1 if context.step == "a" else 1.5)
+            if context.step == "b":
+                raise RuntimeError("again")
+
+        async def program(shop: Shop) -> None:
+            async with shop.engine(work=work) as engine:
+                retries = {"max_attempts": 2, "initial_interval": 50}
+                execution = await engine.start_workflow(workflow(step("a"), step("b", retries=retries), step("c")))
+                await asyncio.sleep(0.5)
+                journal.lingers = lambda event: 1.0
+                await asyncio.sleep(1.25)
+                assert await engine.cancel_execution(execution)
+                assert (await engine.wait(execution))["status"] == "CANCELLED"
+                assert shop.loop.time() < 10
+            assert [event for event in await shop.events() if event.startswith("StepRetrying")] == ["StepRetrying b 1"]
+
+        fragile(program)
+
+    def test_a_caller_who_has_given_up_is_not_answered(self, fragile: Run, journal: LingeringJournal) -> None:
+        async def program(shop: Shop) -> None:
+            async with shop.engine() as engine:
+                execution = await engine.start_workflow(workflow(step("a", parameters={"seconds": 60})))
+                await asyncio.sleep(0.5)
+                journal.lingers = lambda event: 1.0
+                caller = shop.loop.create_task(engine.pause_execution(execution))
+                await asyncio.sleep(0.5)
+                caller.cancel()
+                await asyncio.gather(caller, return_exceptions=True)
+                other = shop.loop.create_task(engine.resume_execution(execution))
+                await asyncio.sleep(0.25)
+                await engine.close()
+                with pytest.raises(EngineClosedError):
+                    await other
+            assert (await shop.events())[-1] == "ExecutionPaused"
+
+        fragile(program)
+
+    def test_an_execution_that_a_recovery_comes_upon_first_is_driven_once(
+        self, fragile: Run, journal: LingeringJournal
+    ) -> None:
+        attempts: list[str] = []
+
+        async def work(parameters: dict[str, Json], context: ActionContext) -> Json:
+            attempts.append(context.idempotency_key)
+            return await seconds(parameters, context)
+
+        async def program(shop: Shop) -> None:
+            async with shop.engine(work=work) as engine:
+                journal.lingers = lambda event: 1.0 if isinstance(event, ExecutionCreated) else 0.0
+                starting = shop.loop.create_task(engine.start_workflow(workflow(step("a"))))
+                await asyncio.sleep(0.5)
+                assert await engine.recover() == ["x1"]
+                assert await starting == "x1"
+                assert (await engine.wait("x1"))["status"] == "COMPLETED"
+            assert attempts == ["x1/a/1"]
+
+        fragile(program)
+
+    def test_an_engine_that_is_closed_meanwhile_does_not_begin(self, fragile: Run, journal: LingeringJournal) -> None:
+        async def program(shop: Shop) -> None:
+            async with shop.engine() as engine:
+                journal.lingers = lambda event: 1.0
+                starting = shop.loop.create_task(engine.start_workflow(PAIR))
+                await asyncio.sleep(0.5)
+            with pytest.raises(EngineClosedError):
+                await starting
+            assert await shop.events() == ["ExecutionCreated"]
+
+        fragile(program)
+
+
+@pytest.mark.parametrize(("rate", "resumed"), [(0.9, None), (1.1, None), (0.9, 10.05), (1.1, 9.5)])
+def test_a_retry_waits_by_the_engines_clock_where_the_loops_is_another(
+    run: Run, rate: float, resumed: float | None
+) -> None:
+    starts: list[float] = []
+
+    async def program(shop: Shop) -> None:
+        async def work(parameters: dict[str, Json], context: ActionContext) -> Json:
+            starts.append(shop.loop.time() * rate)
+            if context.attempt == 1:
+                raise RuntimeError("again")
+
+        manager = ExecutionStateManager()
+        async with WorkflowEngine(manager, {"work": work}, clock=lambda: shop.loop.time() * rate) as engine:
+            retries = {"max_attempts": 2, "initial_interval": 10}
+            execution = await engine.start_workflow(workflow(step("a", retries=retries)))
+            if resumed is not None:
+                await asyncio.sleep(0.5)
+                await engine.pause_execution(execution)
+                await asyncio.sleep(resumed - 0.5)
+                await engine.resume_execution(execution)
+            assert (await engine.wait(execution))["status"] == "COMPLETED"
+
+    run(program)
+    assert starts == [0.0, pytest.approx(10.0, abs=1.1)]
+    assert starts[1] >= 10
