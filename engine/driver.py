@@ -41,7 +41,7 @@ from engine.messages import (
 from engine.slots import Lane, Slots
 from engine.state import State, Status, StepStatus
 from engine.transitions import compensation_parameters, decide, parameters
-from engine.values import fresh
+from engine.values import fresh, json_value
 
 if TYPE_CHECKING:
     from engine.state_manager import ExecutionStateManager
@@ -153,7 +153,8 @@ class Driver:
         elif error := task.exception():
             self._hand_in(AttemptRaised(step, type(error).__name__, _message(error)))
         else:
-            self._hand_in(AttemptReturned(step, task.result()))
+            value = task.result()  # copied now: what the action does to it from here on is its own affair
+            self._hand_in(AttemptReturned(step, fresh(value) if json_value(value) else value))
 
     def _hand_in(self, command: Command) -> None:
         """Report an attempt's end, then give its slot back."""

@@ -56,6 +56,8 @@ class MemoryJournal:
 
     def write(self, execution: str, first: int, events: Sequence[Event]) -> None:
         """``append`` without the wait."""
+        if not events:
+            return
         kept = self._events.get(execution, [])
         if first != len(kept) + 1:
             message = f"execution {execution}: event {first} does not follow event {len(kept)}"

@@ -115,7 +115,10 @@ class ExecutionStateManager:
 
 
 class Subscription(AsyncIterator[Numbered]):
-    """A subscriber's place in an execution's journal, for ``async for``; it ends with the execution."""
+    """A subscriber's place in an execution's journal, for ``async for``; it ends with the execution.
+
+    The events are the journal's own: what they hold must not be changed.
+    """
 
     def __init__(self, manager: ExecutionStateManager, execution: str, after: int) -> None:
         self.execution = execution

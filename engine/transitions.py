@@ -61,7 +61,7 @@ from engine.messages import (
 )
 from engine.references import MissingPath, resolve
 from engine.state import State, Status, StepStatus, apply
-from engine.values import fresh, json_faults
+from engine.values import json_faults
 from engine.workflow import Step
 
 
@@ -170,7 +170,7 @@ def _returned(decision: Decision, step: Step, value: Json) -> None:
         error = ValidationError(step.id, faults)
         _failed(decision, step, Failure(step.id, attempt, type(error).__name__, str(error)), final=True)
     else:
-        decision.emit(StepCompleted(decision.at, step.id, attempt, fresh(value)))
+        decision.emit(StepCompleted(decision.at, step.id, attempt, value))
         if state.active:
             _advance(decision, _opened(state, index))
         else:

@@ -55,8 +55,11 @@ from model.history import (
 )
 from model.judge import Judge, Violation
 
-_PATIENCE: Final = 400
-"""Rounds of opening gates, resuming and letting time pass, until a case is given up as never ending."""
+_PATIENCE: Final = 100
+"""Rounds of opening gates, resuming and letting time pass without any event, until a case counts as never ending."""
+
+_ROUNDS: Final = 100_000
+"""The same, with events or without."""
 
 _NEEDS: Final[Mapping[type[Move], str]] = {Pause: "pause", Cancel: "cancel", Subscribe: "subscribe"}
 
@@ -150,6 +153,7 @@ class World:
         """By start command, until it is answered."""
         self._unfinished: dict[str, Mapping[str, Json]] = {}
         """By execution: the last report, while that is not a terminal one."""
+        self._recorded = 0
         self._changed: dict[str, None] = {}
         """Executions of which something was recorded since their last report."""
         ports = Ports(self.loop, self._act, self._record, max_concurrent_steps)
@@ -424,6 +428,7 @@ class World:
 
     def _record(self, execution: str, seq: int, event: Mapping[str, Json]) -> None:
         self._changed[execution] = None
+        self._recorded += 1
         self._note(Recorded(self.loop.time(), execution, seq, event))
 
     def _look(self) -> None:
@@ -457,11 +462,15 @@ class World:
     # The liveness phase
 
     def _live_on(self) -> None:
-        for _ in range(_PATIENCE):
+        idle = recorded = 0
+        for _ in range(_ROUNDS):
             self.loop.drain()
             self._look()
             if not self._unfinished:
                 return
+            idle, recorded = (idle + 1 if recorded == self._recorded else 0), self._recorded
+            if idle > _PATIENCE:
+                break
             moved = self._open_gates()
             for execution, report in self._unfinished.items():
                 if report["status"] == "PAUSED":

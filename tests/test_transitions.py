@@ -338,14 +338,6 @@ def test_an_output_that_is_not_valid_fails_the_step_and_is_not_retried(
     assert fault in error.message
 
 
-def test_an_output_that_changes_later_changes_nothing() -> None:
-    output = {"rows": [1]}
-    core = Core(workflow(step("a"))).begin().run("a")
-    core.told(core.returned("a", output))
-    output["rows"].append(2)
-    assert core.state.outputs == {"a": {"rows": [1]}}
-
-
 # P4: missing inputs
 
 

@@ -506,11 +506,20 @@ def test_what_a_target_owes_is_a_violation_with_a_sentence(
 
 
 def test_an_execution_that_never_ends_is_a_violation_however_patient_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world_module, "_PATIENCE", 3)
+    monkeypatch.setattr(world_module, "_ROUNDS", 3)
     chain = workflow(*[step(f"s{n}", *([f"s{n - 1}"] if n else [])) for n in range(9)])
     found = violation(Run(chain), target=builtin)
     assert (found.violation.clause, found.violation.invariant) == ("O4", "liveness")
     assert found.violation.sentence.endswith("and there is no end: x1 is RUNNING")
+
+
+def test_patience_is_for_standing_still_and_not_for_a_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world_module, "_PATIENCE", 2)
+    chain = workflow(*[step(f"s{n}", *([f"s{n - 1}"] if n else [])) for n in range(60)])
+    world = World(builtin)
+    world.play(Run(chain))
+    world.finish()
+    assert world.judge.facts.executions["x1"].phase.name == "COMPLETED"
 
 
 def test_a_violation_ends_the_judging_with_the_move_that_showed_it() -> None:
