@@ -96,7 +96,7 @@ def test_a_wrong_rollback_is_found_told_and_replayed(place: Path) -> None:
         assert len(failure["moves"]) <= 5
         assert not failure["reorder_only"]
         assert failure["sentence"] in found.stdout
-        assert f"lockstep replay {failure['case']}" in found.stdout
+        assert f"lockstep replay {failure['path']}" in found.stdout
         digest = report(place / failure["path"])["digest"]
         again = lockstep(place, "replay", failure["path"], "--json", "again.json", PYTHONHASHSEED="4711")
         assert again.returncode == 1, again.stderr
@@ -105,7 +105,7 @@ def test_a_wrong_rollback_is_found_told_and_replayed(place: Path) -> None:
         lines = again.stdout.splitlines()
         assert lines[0] == f"F4 ({failure['invariant']}): {failure['sentence']}"
         assert lines[1] == f"  1. {failure['moves'][0]}"
-        assert lines[-2] == f"  lockstep replay {failure['case']}"
+        assert lines[-2] == f"  lockstep replay {failure['path']}"
         assert "the history is the recorded one" in lines[-1]
         clean = lockstep(place, "replay", failure["path"], "--target", "builtin")
         assert clean.returncode == 0
