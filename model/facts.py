@@ -148,6 +148,10 @@ def _recorded(facts: Facts, entry: Recorded) -> None:
         execution = facts.executions[name] = Execution(name, event, created, facts)
         execution.answered_by = asks
         facts.unfinished[name] = facts.unclaimed[name] = execution
+        for ask in facts.asks.values():
+            if ask.execution == name:  # sent before there was anything to send it to
+                execution.asks[ask.number] = ask
+                ask.phases.add(execution.phase)
     else:
         execution = facts.executions[name]
         execution.events.append(event)

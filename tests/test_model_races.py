@@ -216,6 +216,15 @@ def test_a_command_that_was_asked_of_an_unknown_execution_and_finds_it() -> None
     passes(h)
 
 
+def test_a_command_that_was_sent_before_there_was_anything_to_send_it_to() -> None:
+    h = History()
+    ask = h.asked("pause")
+    h.start(ONE)
+    h.recorded("ExecutionPaused", missing={})
+    h.answered(ask, answer=True)
+    assert passes(h).phase is Phase.PAUSED
+
+
 def test_an_action_that_sees_its_cancellation_between_a_failure_and_its_rollback() -> None:
     h = History()
     h.start(workflow(step("a"), step("b")))
