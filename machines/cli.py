@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from machines.canary import canary
 from machines.course import one_line
 from machines.fuzzing import fuzz
 from machines.replaying import reach, replay
@@ -20,7 +21,7 @@ from machines.running import run
 
 __all__ = ["COMMANDS", "lockstep", "main"]
 
-COMMANDS: Final[tuple[click.Command, ...]] = (run, fuzz, replay, reach)
+COMMANDS: Final[tuple[click.Command, ...]] = (run, fuzz, replay, reach, canary)
 
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130

@@ -1,0 +1,46 @@
+"""D: engines that refuse what is valid, or take what is not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from machines.mutants.planting import Edit, Mutant
+
+MUTANTS: Final = (
+    Mutant(
+        "no_wait_is_no_interval",
+        "valid_definition_starts",
+        "D3",
+        "Retries that follow at once, after an interval of 0, are refused.",
+        (
+            Edit(
+                "engine.policies",
+                "if number is None or number < least:",
+                "if number is None or number < max(least, 0.1):",
+            ),
+        ),
+        "rush86999/atom",
+    ),
+    Mutant(
+        "first_fault_only",
+        "every_fault_is_named",
+        "D3",
+        "Of a definition with several faults the first one is named.",
+        (
+            Edit(
+                "engine.shapes",
+                "raise DefinitionError(tuple(self.found))",
+                "raise DefinitionError(tuple(self.found[:1]))",
+            ),
+        ),
+        "apache/dolphinscheduler#18025",
+    ),
+    Mutant(
+        "any_step_may_be_named",
+        "nothing_broken_is_created",
+        "D3",
+        "A reference to a step that is no ancestor is accepted.",
+        (Edit("engine.definition", "if (used, user) in wrong:", "if used == user and wrong:"),),
+        "fission/fission-workflows#42",
+    ),
+)
