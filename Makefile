@@ -116,7 +116,7 @@ reach: $(READY) ## Show which situations the machines get to, and which they nev
 
 .PHONY: canary
 canary: $(READY) ## Test the tester: every planted bug must be found
-	@$(LOCKSTEP) canary $(OPTIONS)
+	@$(LOCKSTEP) canary --workers $(WORKERS) $(if $(JSON),--json '$(JSON)') $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Measure the engine, the model and the machines

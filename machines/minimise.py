@@ -27,7 +27,7 @@ BUDGET: Final = 150_000
 """Entries of history that a search may make: some ten seconds."""
 _BASE: Final = 30
 """What carrying out a program costs before anything happens, in entries."""
-_KEEP: Final = frozenset({"id", "action", "config"})
+_KEEP: Final = frozenset({"id", "action", "config", "steps", "nodes"})
 """Keys without which nothing works."""
 _STEPS: Final = ("steps", "nodes")
 """What stands in these is taken out with all that connects it."""
@@ -242,7 +242,8 @@ def _smaller_workflows(workflow: Mapping[str, Json]) -> Iterator[dict[str, Json]
         size = len(names) // 2
         while size:
             for end in range(len(names), 0, -size):
-                yield _without_steps(workflow, set(names[max(end - size, 0) : end]))
+                if len(gone := set(names[max(end - size, 0) : end])) < len(names):  # a workflow has steps
+                    yield _without_steps(workflow, gone)
             size //= 2
     except (AttributeError, KeyError, TypeError):  # a workflow that is none, as a move may well carry
         return

@@ -56,9 +56,9 @@ _UNDO_MANNERS: Final[Sequence[Manner]] = table("instant", (120, "gate"), (60, "s
 _DATA: Final[Sequence[Mapping[str, Json]]] = table(
     {},
     (16, {"parameters": {"x": "${input.a}"}}),
-    (14, {"parameters": {"x": "${FROM.n}", "text": "got ${FROM.n} of ${input.a}, $${kept}"}}),
-    (10, {"output_schema": {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}}),
-    (10, {"parameters": {"x": "${FROM.n}"}, "input_schema": {"properties": {"x": {"type": "integer"}}}}),
+    (22, {"parameters": {"x": "${FROM.n}", "text": "got ${FROM.n} of ${input.a}, $${kept}"}}),
+    (16, {"output_schema": {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}}),
+    (18, {"parameters": {"x": "${FROM.n}"}, "input_schema": {"properties": {"x": {"type": "integer"}}}}),
     (8, {"parameters": {"x": ["${input.b.c}", {"y": "${input.a}"}]}}),
     (8, {"parameters": {"x": "${input.late}"}}),
     (2, {"parameters": {"x": "${FROM.nowhere}"}}),
@@ -82,7 +82,7 @@ _HALF: Final = table(False, (128, True))  # noqa: FBT003  # a table of flags
 _QUARTER: Final = table(False, (64, True))  # noqa: FBT003  # a table of flags
 
 OUTPUTS: Final = st.sampled_from(
-    ({"n": 1}, {"n": 0}, {"n": None}, {"n": "${input.a}"}, {"n": [1, {"m": "x"}]}, {}, None, NO_JSON)
+    ({"n": 1}, {"n": None}, {"n": 0}, {"n": None}, {"n": "${input.a}"}, {"n": [1, {"m": "x"}]}, {}, None, NO_JSON)
 )
 INPUTS: Final = st.sampled_from(
     (
