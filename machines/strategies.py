@@ -52,6 +52,9 @@ _UNDO: Final[Sequence[Mapping[str, Json] | None]] = table(
     (8, {"action": "undo", "parameters": {"what": "${SELF.nowhere}"}}),
 )
 _MANNERS: Final[Sequence[Manner]] = table("gate", (50, "instant"), (70, "stubborn"))
+_TIMED_MANNERS: Final[Sequence[Manner]] = table("gate", (20, "instant"), (130, "stubborn"))
+"""A timeout is worth little against an action that ends when it is told to."""
+
 _UNDO_MANNERS: Final[Sequence[Manner]] = table("instant", (120, "gate"), (60, "stubborn"))
 _DATA: Final[Sequence[Mapping[str, Json]]] = table(
     {},
@@ -156,7 +159,8 @@ def character_of(chance: Iterator[int]) -> Character:
     undo = _UNDO[next(chance)]
     if undo is not None:
         step["compensation"] = undo
-    return Character(step, _CONDITIONS[next(chance)], _MANNERS[next(chance)], _UNDO_MANNERS[next(chance)])
+    manners = _TIMED_MANNERS if "timeout" in step else _MANNERS
+    return Character(step, _CONDITIONS[next(chance)], manners[next(chance)], _UNDO_MANNERS[next(chance)])
 
 
 def _renamed(value: Json, names: Mapping[str, str]) -> Json:
