@@ -43,6 +43,7 @@ def minimise(case: Case, factory: TargetFactory | None = None, *, budget: int = 
     size = None
     while size != (size := search.size()):
         search.shorten()
+        search.isolate()
         search.flatten()
         search.simplify()
     found = settled(case, search.course, reorder_only=False)
@@ -79,6 +80,31 @@ class _Search:
         """How much there is left to take away."""
         text = sum(len(str(line.to_json())) for line in self.lines)
         return len(self.lines), text, self.limit
+
+    def isolate(self) -> None:
+        """Leave one execution alone, if one is enough: whichever run it came of, and whatever it was called.
+
+        A start that was long on its way has its name from when it arrived, so runs and names cannot be told to belong.
+        """
+        runs = [index for index, line in enumerate(self.lines) if isinstance(line.move, Run)]
+        names = self.course.executions if self.course else ()
+        if len(runs) < 2:  # noqa: PLR2004  # nothing to leave out
+            return
+        for run in runs:
+            for name in names:
+                for first in dict.fromkeys((names[0], min(names))):
+                    if self._alone(run, name, first):
+                        return
+
+    def _alone(self, run: int, name: str, first: str) -> bool:
+        """Try the program of one run and of what is done to one execution."""
+        own = [
+            _renamed(line, {name: first})
+            for index, line in enumerate(self.lines)
+            if index == run or not (isinstance(line.move, Run) or (_subject(line.move) or name) != name)
+        ]
+        plain = [replace(line, tape=PLAIN) if isinstance(line.move, Run) else line for line in own]
+        return self.attempt(own) or self.attempt(plain)
 
     def shorten(self) -> None:
         """Leave out moves, many at a time while that works."""
@@ -136,6 +162,13 @@ class _Search:
                 return
             if self.left <= 0:
                 return
+
+
+def _subject(move: Move) -> str:
+    """The execution that a move is about, if it is about one."""
+    gate: str = getattr(move, "gate", "")
+    execution: str = getattr(move, "execution", "") or gate.partition("/")[0]
+    return execution
 
 
 def _renamed(line: Line, names: Mapping[str, str]) -> Line:
