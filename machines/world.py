@@ -9,7 +9,6 @@ Rule 3: nothing here draws: a move and its tape say everything, so a saved case 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, assert_never
@@ -146,7 +145,7 @@ class World:
         self._asks = 0
         self._subscribers = 0
         self._judged = 0
-        self._handed: list[tuple[str, Json]] = []
+        self._handed: list[tuple[Json, Json]] = []
         """The definitions handed to the engine: as they were, and as they are."""
         self._manners: dict[str, Mapping[str, Manner]] = {}
         self._asked_manners: dict[int, Mapping[str, Manner]] = {}
@@ -207,8 +206,8 @@ class World:
         self._over = True
         self._judge()
         for before, after in self._handed:
-            if json.dumps(after) != before:
-                sentence = f"the caller's definition was changed by running it: from {before} to {json.dumps(after)}"
+            if after != before:
+                sentence = f"the caller's definition was changed by running it: from {before} to {after}"
                 self._violated("K5", "definition_unchanged", sentence)
 
     def close(self) -> None:
@@ -260,7 +259,7 @@ class World:
             case Pause(execution):
                 self._ask("pause", execution, {}, lambda: self.target.pause(execution))
             case Resume(execution, inputs):
-                given = json.loads(json.dumps(inputs))
+                given = _copied(inputs)
                 self._ask("resume", execution, {"inputs": inputs}, lambda: self.target.resume(execution, given))
             case Cancel(execution):
                 self._ask("cancel", execution, {}, lambda: self.target.cancel(execution))
@@ -297,9 +296,8 @@ class World:
         workflow = fitted(workflow, self.target.capabilities)
         self._asked_manners[self._asks + 1] = manners
         arguments = {"workflow": workflow, "input": given, **({"faults": list(faults)} if faults else {})}
-        handed = json.dumps(workflow)
-        mine, its_input = json.loads(handed), json.loads(json.dumps(given))
-        self._handed.append((handed, mine))
+        mine, its_input = _copied(workflow), _copied(given)
+        self._handed.append((workflow, mine))
         self._ask("start", None, arguments, lambda: self.target.start(mine, its_input))
 
     def _add_step(self, step: dict[str, Json], manner: Manner, undo: Manner) -> None:
@@ -490,6 +488,13 @@ class World:
             gate.told = True
             gate.open(*(("yield", None) if gate.interrupted else ("return", dict(OUTPUT))))
         return bool(waiting)
+
+
+def _copied(value: Json) -> Json:
+    """A JSON value that the engine may keep, and spoil."""
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _supply(missing: Mapping[str, list[str]]) -> dict[str, Json] | None:
