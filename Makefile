@@ -122,6 +122,10 @@ canary: $(READY) ## Test the tester: every planted bug must be found
 bench: $(READY) ## Measure the engine, the model and the machines
 	@$(BIN)/python -m machines.bench $(ARGS)
 
+.PHONY: summary
+summary: $(READY) ## Write what is tested, and what came of it, to .lockstep/summary.md
+	@$(BIN)/python -m machines.summary $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what was built and cached; the cases in .lockstep stay
 	rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from engine.errors import EngineClosedError, JournalError
 from engine.messages import (
@@ -32,6 +31,7 @@ from engine.messages import (
     Json,
     RollbackStarted,
     StartAttempt,
+    StepCompleted,
     StepRetrying,
     StepStarted,
     StepTimedOut,
@@ -48,8 +48,7 @@ if TYPE_CHECKING:
     from engine.workflow import Step
 
 
-@dataclass(frozen=True, slots=True)
-class ActionContext:
+class ActionContext(NamedTuple):
     """What an action is told beside its parameters."""
 
     execution: str
@@ -177,11 +176,12 @@ class Driver:
         events: list[Event] = []
         replies: list[tuple[asyncio.Future[bool], bool]] = []
         at = self._clock()
+        mailbox = self._mailbox
         try:
-            while self._mailbox:
-                command, reply = self._mailbox[0]
+            while mailbox:
+                command, reply = mailbox[0]
                 self._decide(command, reply, at, events, replies)
-                self._mailbox.popleft()
+                mailbox.popleft()
             if events:
                 await self._manager.append(self.execution, events)
             for event in events:
@@ -206,8 +206,11 @@ class Driver:
         decision = decide(state, command, at)
         if reply is not None:
             replies.append((reply, decision.accepted))
-        if not decision.accepted and type(command) is StartAttempt:
-            slots.release(lane)
+        if not decision.accepted:
+            if type(command) is StartAttempt:
+                slots.release(lane)
+                slots.dispatch()
+            return
         events += decision.events
         if state.status is not before:
             slots.forget(lane)
@@ -215,21 +218,25 @@ class Driver:
             if retry := self._retries.pop(step, None):
                 retry.cancel()
             slots.enqueue(lane, step)
-        slots.dispatch()
+        if decision.ready:
+            slots.dispatch()
 
     # Effects
 
     def _perform(self, event: Event) -> None:
         """Act on a durable event."""
+        workflow = self.state.workflow
         match event:
-            case StepStarted(_, step, attempt):
-                self._start(self.state.workflow.steps[self.state.workflow.index[step]], attempt)
+            case StepCompleted():
+                pass  # half of all events
+            case StepStarted(step=step, attempt=attempt):
+                self._start(workflow.steps[workflow.index[step]], attempt)
             case CompensationStarted(_, step, attempt):
-                self._undo(self.state.workflow.steps[self.state.workflow.index[step]], attempt)
+                self._undo(workflow.steps[workflow.index[step]], attempt)
             case StepRetrying(_, step, _, _, until) | CompensationRetrying(_, step, _, _, until):
-                self._retry(self.state.workflow.index[step], until)
+                self._retry(workflow.index[step], until)
             case StepTimedOut(_, step) | CompensationTimedOut(_, step):
-                if task := self._tasks.get(self.state.workflow.index[step]):
+                if task := self._tasks.get(workflow.index[step]):
                     task.cancel()
             case CancellationRequested() | RollbackStarted():
                 self._stop()

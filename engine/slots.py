@@ -56,11 +56,12 @@ class Slots:
         """Grant free slots for as long as there are takers."""
         while self.free > 0 and self._heads:
             ticket, lane = heappop(self._heads)
-            if not lane.waiting or lane.waiting[0][0] != ticket or lane.held == lane.limit:
+            waiting = lane.waiting
+            if not waiting or waiting[0][0] != ticket or lane.held == lane.limit:
                 continue
-            _, step = lane.waiting.popleft()
+            _, step = waiting.popleft()
             self.free -= 1
             lane.held += 1
-            if lane.waiting:
-                heappush(self._heads, (lane.waiting[0][0], lane))
+            if waiting:
+                heappush(self._heads, (waiting[0][0], lane))
             lane.grant(step)

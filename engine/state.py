@@ -72,6 +72,7 @@ class StepStatus(StrEnum):
 
 
 TERMINAL: Final = (Status.COMPLETED, Status.PARTIAL, Status.FAILED, Status.CANCELLED)
+ACTIVE: Final = (Status.RUNNING, Status.PAUSED)
 STOPPING: Final = (Status.CANCELLING, Status.ROLLING_BACK)
 _STOPPED: Final = (*STOPPING, Status.FAILED, Status.CANCELLED)
 
@@ -149,7 +150,7 @@ class State:
     @property
     def active(self) -> bool:
         """Whether steps may still settle one another: RUNNING or PAUSED."""
-        return self.status is Status.RUNNING or self.status is Status.PAUSED
+        return self.status in ACTIVE
 
     @property
     def stopping(self) -> bool:
@@ -181,7 +182,7 @@ def apply(state: State, event: Event) -> None:  # noqa: PLR0915  # one exhaustiv
     """Fold one event into the state."""
     state.seq += 1
     match event:
-        case StepStarted(_, step, attempt):
+        case StepStarted(step=step, attempt=attempt):
             index = state.workflow.index[step]
             state.open.pop(index, None)
             state.retrying.pop(index, None)
@@ -190,7 +191,7 @@ def apply(state: State, event: Event) -> None:  # noqa: PLR0915  # one exhaustiv
             state.running[index] = attempt
             if attempt == 1 and len(state.inputs) > 1:
                 state.pinned[index] = len(state.inputs) - 1
-        case StepCompleted(_, step, _, output):
+        case StepCompleted(step=step, output=output):
             index = _ended(state, step, StepStatus.COMPLETED)
             state.outputs[step] = output
             if state.workflow.steps[index].compensation is not None:
@@ -263,7 +264,7 @@ def _settle(state: State, index: int) -> None:
     """The step will never run again: its connections are decided."""
     state.open.pop(index, None)
     state.unsettled -= 1
-    if state.status in _STOPPED:
+    if state.status not in ACTIVE:
         return
     undecided = state.undecided
     for target in state.workflow.outgoing[index]:

@@ -12,7 +12,6 @@ another copy gives the same state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -61,7 +60,7 @@ from engine.messages import (
 )
 from engine.references import MissingPath, resolve
 from engine.state import State, Status, StepStatus, apply
-from engine.values import json_faults
+from engine.values import fresh, json_faults, json_value
 from engine.workflow import Step
 
 
@@ -85,9 +84,9 @@ def decide(state: State, command: Command, at: float) -> Decision:
     """Decide a command at a time (seconds on the engine's clock). The state is left as the events have made it."""
     decision = Decision(state, at)
     match command:
-        case AttemptReturned(step, value):
+        case AttemptReturned(step=step, value=value):
             _returned(decision, state.workflow.steps[step], value)
-        case StartAttempt(step):
+        case StartAttempt(step=step):
             _start(decision, state.workflow.steps[step])
         case AttemptRaised(step, kind, message):
             _raised(decision, state.workflow.steps[step], kind, message)
@@ -110,7 +109,7 @@ def _control(decision: Decision, command: Begin | TakeUp | Pause | Resume | Canc
             decision.emit(ExecutionStarted(at))
             _advance(decision, state.roots())
         case TakeUp(), Status.RUNNING:
-            _advance(decision, (), list(state.open))
+            _advance(decision, list(state.open), woken=True)
         case TakeUp(), Status.CANCELLING | Status.ROLLING_BACK:
             _unwind(decision)
         case Pause(), Status.RUNNING:
@@ -178,8 +177,8 @@ def _returned(decision: Decision, step: Step, value: Json) -> None:
 
 
 def _output_faults(step: Step, value: Json) -> tuple[str, ...]:
-    if faults := json_faults(value):
-        return faults
+    if not json_value(value):
+        return json_faults(value)
     return step.output_schema.faults(value) if step.output_schema else ()
 
 
@@ -239,27 +238,26 @@ def _opened(state: State, index: int) -> list[int]:
     return [target for target in state.workflow.outgoing[index] if not state.undecided[target]]
 
 
-def _advance(decision: Decision, opened: Iterable[int], woken: Iterable[int] = ()) -> None:
+def _advance(decision: Decision, wave: list[int], *, woken: bool = False) -> None:
     """Decide the steps whose connections are all decided, and those that follow (O1, O2); then the pause or the end.
 
-    ``woken`` are steps that were decided before and wait to be made ready; a condition of a step's own is looked at
-    again, as it is decided when the step would start (V5).
+    ``woken``: they were decided before and wait to be made ready; a condition of a step's own is looked at again, as it
+    is decided when the step would start (V5).
     """
     state = decision.state
     missing: dict[str, list[str]] = {}
     steps = state.workflow.steps
-    wave = [(index, steps[index].condition is None) for index in woken] + [(index, False) for index in opened]
     while wave:
         following: list[int] = []
-        for index, joined in wave:
+        for index in wave:
             step = steps[index]
-            runs = joined or _join(decision, step)
+            runs = (woken and step.condition is None) or _join(decision, step)
             if runs and (state.status is not Status.RUNNING or _prepare(decision, step, missing)):
                 continue
             if not state.active:
                 return
             following += _opened(state, index)
-        wave = [(index, False) for index in following]
+        wave, woken = following, False
     if missing:
         decision.ready.clear()
         decision.emit(ExecutionPaused(decision.at, missing))
@@ -324,7 +322,7 @@ def _wake(decision: Decision) -> None:
     steps = state.workflow.steps
     rested = [index for index, until in state.retrying.items() if until <= at]
     decision.ready += rested
-    _advance(decision, (), sorted(state.open, key=lambda index: steps[index].position))
+    _advance(decision, sorted(state.open, key=lambda index: steps[index].position), woken=True)
     if rested and state.active:
         decision.ready.sort(key=lambda index: steps[index].position)
 
@@ -367,8 +365,9 @@ def _unresolved(state: State, step: Step) -> Failure | None:
 
 def parameters(state: State, step: Step) -> dict[str, Json]:
     """The parameters of a step's attempts: made anew for each, always the same value (V2)."""
-    resolved: dict[str, Json] = resolve(step.parameters, state.scope(step.index))
-    return resolved
+    found: dict[str, Json]
+    found = resolve(step.parameters, state.scope(step.index)) if step.has_references else fresh(step.parameters)
+    return found
 
 
 def compensation_parameters(state: State, step: Step) -> dict[str, Json]:

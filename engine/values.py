@@ -39,6 +39,8 @@ _CONTAINERS = frozenset({dict, list})
 
 def json_value(value: object) -> bool:
     """Whether ``value`` is a JSON value, as rules 1 and 2 have it (V4)."""
+    if type(value) not in _CONTAINERS:
+        return value is None or _atom(value)
     todo: list[tuple[object, int]] = [([value], 0)]
     while todo:
         container, depth = todo.pop()
@@ -115,14 +117,13 @@ def _text(item: object) -> bool:
 
 def _atom(item: object) -> bool:
     """Whether ``item`` is a JSON value that is no container."""
-    kind = type(item)
-    if kind is str:
+    if type(item) in _ATOMS:
+        return True
+    if type(item) is str:
         return _text(item)
     if type(item) is int:
         return -_LARGEST <= item <= _LARGEST
-    if type(item) is float:
-        return isfinite(item)
-    return kind in _ATOMS
+    return type(item) is float and isfinite(item)
 
 
 def _oddity(item: object) -> str:
