@@ -37,6 +37,8 @@ class ExecutionStateManager:
         self.journal: Journal = journal if journal is not None else MemoryJournal()
         self._states: dict[str, State] = {}
         self._subscriptions: dict[str, list[Subscription]] = {}
+        self._writing: dict[str, int] = {}
+        """Where events are on their way into the journal, or did not get there: the number of the first."""
 
     async def create(self, execution: str, workflow: Workflow, created: ExecutionCreated) -> None:
         """Journal a new execution.
@@ -56,11 +58,13 @@ class ExecutionStateManager:
         """
         state = self._states[execution]
         first = state.seq + 1
+        self._writing[execution] = first
         await self.journal.append(execution, first, events)
         for event in events:
             apply(state, event)
         if execution in self._subscriptions:
             self._publish(execution, first, events)
+        del self._writing[execution]
 
     async def state(self, execution: str) -> State:
         """What the execution's durable events make; it must not be changed.
@@ -93,6 +97,10 @@ class ExecutionStateManager:
         subscription = Subscription(self, execution, after)
         self._subscriptions.setdefault(execution, []).append(subscription)
         return subscription
+
+    def told_from(self, execution: str) -> int | None:
+        """The number from which on events are told only when their write has returned; None: there is no such write."""
+        return self._writing.get(execution)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Tell this subscriber no more."""
@@ -175,6 +183,8 @@ class Subscription(AsyncIterator[Numbered]):
             self.close()
             raise
         missed = [Numbered(self._next + offset, event) for offset, event in enumerate(events)]
+        if (first := self._manager.told_from(self.execution)) is not None:  # a report must not lag behind what is told
+            missed = [numbered for numbered in missed if numbered.seq < first]
         self._buffer.extendleft(reversed(missed))
         if not missed and not self._buffer and (await self._manager.state(self.execution)).terminal:
             self.close()

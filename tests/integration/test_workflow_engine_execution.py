@@ -121,11 +121,11 @@ async def undo(parameters: dict[str, Json], context: ActionContext) -> Json:
 
 
 async def until(engine: WorkflowEngine, execution: str, what: str) -> Json:
-    """Wait for an event, and return the report that has it; whoever reads the file may be ahead of it by a moment."""
+    """Wait for an event, and return the report of that moment: it has the event."""
     async for seq, event in engine.subscribe(execution):
         if brief(event) == what:
-            while (found := await engine.get_execution(execution))["seq"] < seq:  # noqa: ASYNC110  # a turn, no more
-                await asyncio.sleep(0)
+            found = await engine.get_execution(execution)
+            assert found["seq"] >= seq
             return found
     pytest.fail(f"{execution} ended without {what}")
 
