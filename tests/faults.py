@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import signal
+import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,8 +89,21 @@ class Trial:
             except (Exception, pytest.fail.Exception) as error:
                 if type(error).__module__.partition(".")[0] == "hypothesis":
                     raise
+                _end_children()
                 return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         return None
+
+
+def _end_children() -> None:
+    """End the commands that a faulty engine has left running, and let asyncio's watchers of them come to their end."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError):  # processes come and go
+            name, _, rest = stat.read_text(encoding="utf-8").partition("(")[2].rpartition(")")
+            if name in {"sh", "dash", "bash", "sleep"} and int(rest.split()[1]) == os.getpid():
+                os.killpg(int(stat.parent.name), signal.SIGKILL)
+    for thread in threading.enumerate():
+        if "waitpid" in thread.name:
+            thread.join(5)
 
 
 async def _patiently(test: Coroutine[Any, Any, None], seconds: float | None) -> None:
