@@ -113,10 +113,10 @@ MUTANTS: Final = (
         "A cancel of a PAUSED execution is carried out, and answered False.",
         (
             Edit(
-                _CORE,
-                "            decision.emit(CancellationRequested(at))",
-                "            decision.accepted = state.status is not Status.PAUSED\n"
-                "            decision.emit(CancellationRequested(at))",
+                _SHELL,
+                "            replies.append((reply, decision.accepted))",
+                '            denied = type(command).__name__ == "Cancel" and before is Status.PAUSED\n'
+                "            replies.append((reply, decision.accepted and not denied))",
             ),
         ),
     ),
