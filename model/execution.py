@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from model.crashes import lose
 from model.definition import Compensation, Definition, Step, read
 from model.history import Began, Ended, Interrupted, Json
 from model.parts import (
@@ -48,6 +49,7 @@ class Execution:
         self._know_order()
         self._know_stops()
         self._know_commands(at)
+        self._know_driver()
 
     def _know_values(self, event: Mapping[str, Json]) -> None:
         self.input: Json = event["input"]
@@ -63,7 +65,7 @@ class Execution:
         self.open: dict[str, Attempt] = {}
         """What was recorded as started and not yet as ended."""
         self.unbegun = 0
-        """How many of those hold a slot though their actions have not begun."""
+        """How many of those hold a slot though their actions have not begun, or not begun again."""
         self.retrying: dict[str, float] = {}
         """When the next attempt of a step that is RETRYING may start."""
 
@@ -110,6 +112,18 @@ class Execution:
         """Events that a command asked for, while its answer is out."""
         self.answered_by: list[Ask] = []
         """The start commands whose answer may name it."""
+
+    def _know_driver(self) -> None:
+        self.born = self.facts.moment
+        """The entry at which it was created."""
+        self.over: int | None = None
+        """The entry at which it ended."""
+        self.adrift: int | None = None
+        """The entry since which nobody is known to drive it."""
+        self.left = -1
+        """The entry at which that was so last."""
+        self.unclear = False
+        """Whether a recovery named it that had set out before it went adrift: it may be driven, or not."""
 
     @property
     def seq(self) -> int:
@@ -177,10 +191,13 @@ class Execution:
     def began(self, entry: Began) -> None:
         """An action runs."""
         attempt = self.open.get(entry.step) or Attempt(entry.step, entry.attempt, entry.kind)
-        attempt.began = entry.at
+        self.uncount(attempt)
+        if attempt.began is not None:
+            attempt.again = False
+        attempt.began, attempt.ended, attempt.lost = entry.at, None, None
+        attempt.interrupted = attempt.void = False
         self.live[entry.step] = attempt
         self.facts.live += 1
-        self.uncount(attempt)
 
     def interrupted(self, entry: Interrupted) -> None:
         """A running action saw its cancellation."""
@@ -192,6 +209,8 @@ class Execution:
         if (attempt := self.live.pop(entry.step, None)) is not None:
             attempt.ended = entry
             self.facts.live -= 1
+            if attempt.void:
+                lose(self, attempt, entry.at)
 
     # What recorded events do (the table of them is in folds.py).
 
@@ -257,7 +276,7 @@ class Execution:
         if attempt.counted:
             attempt.counted = False
             self.unbegun -= 1
-            self.facts.unbegun -= 1
+            self.facts.unbegun -= attempt.lost is None
 
     def settle(self, progress: Progress) -> None:
         """A step will never run again: its connections are decided, and so may be other steps."""
@@ -321,7 +340,7 @@ class Execution:
         return Plan(Fate.START, parameters=parameters)
 
     def begin(self) -> None:
-        """All that waits becomes ready, in the order of definition: by the start, or by a resume (C3)."""
+        """All that waits becomes ready, in the order of definition: by the start, a resume or a recovery (C3)."""
         rest_at = self.facts.rest_at
         over = {step for step, until in self.retrying.items() if until <= rest_at}
         self.ripe.clear()
@@ -348,13 +367,12 @@ class Execution:
 
     def outcome(self, attempt: Attempt) -> Outcome | None:
         """What must be recorded of an attempt, by what its action saw; None until it has ended (F1, F2, V4)."""
-        ended = attempt.ended
-        if ended is None:
-            return None
-        policy = self.policy(attempt)
-        if attempt.timed_out:
+        ended, policy = attempt.ended, self.policy(attempt)
+        if attempt.timed_out and (ended is not None or attempt.lost is not None):
             seconds = f"{policy.timeout or 0:g}"
             return Outcome("StepTimeoutError", words=[attempt.step, str(attempt.number), seconds])
+        if ended is None:
+            return None
         if ended.outcome == "raised":
             return Outcome(ended.value[0], ended.value[1])
         if ended.outcome == "cancelled":

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from model.crashes import asked_to_recover, crashed, recovered, store_failed, take_up
 from model.execution import Execution
 from model.folds import FOLDS
 from model.history import (
@@ -17,6 +18,7 @@ from model.history import (
     Asked,
     Began,
     Closed,
+    Crashed,
     Ended,
     Entry,
     Interrupted,
@@ -26,6 +28,7 @@ from model.history import (
     Refused,
     Reported,
     Rested,
+    StoreFailed,
     Subscribed,
 )
 from model.parts import Phase
@@ -38,9 +41,20 @@ EPSILON: Final = 1e-6
 class Ask:
     """A command under way."""
 
-    __slots__ = ("arguments", "at", "command", "execution", "number", "phases")
+    __slots__ = (
+        "arguments",
+        "at",
+        "command",
+        "excused",
+        "execution",
+        "moment",
+        "number",
+        "owed",
+        "phases",
+        "strays",
+    )
 
-    def __init__(self, entry: Asked, phases: set[Phase | None]) -> None:
+    def __init__(self, entry: Asked, phases: set[Phase | None], moment: int) -> None:
         self.number = entry.ask
         self.at = entry.at
         self.command = entry.command
@@ -48,6 +62,14 @@ class Ask:
         self.arguments = entry.arguments
         self.phases = phases
         """Every phase in which the engine may have found its execution; None: it may have known no such execution."""
+        self.moment = moment
+        """The entry that asked it."""
+        self.excused = False
+        """Whether it may raise a JournalError: its store has failed, or nobody drove its execution."""
+        self.owed: dict[str, Execution] = {}
+        """What a recovery must name."""
+        self.strays: dict[str, Execution] = {}
+        """What it may name, beside what was created or left since."""
 
     @property
     def inputs(self) -> Json:
@@ -66,11 +88,19 @@ class Ask:
 class Subscription:
     """A subscriber, and the event that it must get next."""
 
-    __slots__ = ("execution", "next")
+    __slots__ = ("after", "excused", "execution", "next")
 
     def __init__(self, execution: str, after: int) -> None:
         self.execution = execution
+        self.after = after
         self.next = after + 1
+        self.excused = False
+        """Whether it may have been dropped: its events could not be read."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it got nothing yet."""
+        return self.next == self.after + 1
 
 
 class Start(NamedTuple):
@@ -98,6 +128,8 @@ class Facts:
         self.unfinished: dict[str, Execution] = {}
         self.unclaimed: dict[str, Execution] = {}
         """Executions whose start has not been answered."""
+        self.down = False
+        """Whether the engine has crashed and no recovery has come back since."""
         self.live = 0
         """How many actions really run."""
         self.unbegun = 0
@@ -154,12 +186,14 @@ def _recorded(facts: Facts, entry: Recorded) -> None:
                 ask.phases.add(execution.phase)
     else:
         execution = facts.executions[name]
+        if execution.adrift is not None:
+            take_up(execution)
         execution.events.append(event)
         FOLDS[event["type"]](execution, entry)
     if name in facts.audience:
         seq = execution.seq
         for subscriber, subscription in facts.audience[name].items():
-            if subscription.next <= seq:
+            if subscription.next <= seq and not subscription.excused:
                 facts.behind[subscriber] = subscription
 
 
@@ -179,23 +213,31 @@ def _ended(facts: Facts, entry: Ended) -> None:
 def _asked(facts: Facts, entry: Asked) -> None:
     execution = facts.executions.get(entry.execution) if entry.execution is not None else None
     phases: set[Phase | None] = {None} if execution is None else set(execution.believed)
-    ask = facts.asks[entry.ask] = Ask(entry, phases)
+    ask = Ask(entry, phases, facts.moment)
+    if entry.command == "recover":
+        asked_to_recover(facts, ask)
+    facts.asks[entry.ask] = ask
     if execution is not None:
         execution.asks[ask.number] = ask
+        ask.excused = execution.adrift is not None
         if execution.id in facts.unclaimed:
             phases.add(None)
 
 
 def _answered(facts: Facts, entry: Answered) -> None:
     ask = facts.asks.pop(entry.ask)
+    execution = facts.executions.get(ask.execution or "")
     if ask.command == "start":
         facts.unclaimed.pop(entry.answer, None)
-        return
-    execution = facts.executions.get(ask.execution or "")
-    if execution is None:
-        return
+    elif ask.command == "recover":
+        recovered(facts, ask, entry.answer)
+    elif execution is not None:
+        _command_answered(facts, execution, ask, entry.answer)
+
+
+def _command_answered(facts: Facts, execution: Execution, ask: Ask, answer: Json) -> None:
     execution.asks.pop(ask.number, None)
-    if entry.answer is not True:
+    if answer is not True:
         facts.seen[f"{ask.command} not accepted"] += 1
         if len(ask.phases) > 1:
             facts.seen[f"{ask.command} not accepted in a race"] += 1
@@ -211,7 +253,9 @@ def _answered(facts: Facts, entry: Answered) -> None:
 
 def _refused(facts: Facts, entry: Refused) -> None:
     ask = facts.asks.pop(entry.ask)
-    if ask.execution in facts.executions:
+    if ask.command == "recover":
+        facts.down = False
+    elif ask.execution in facts.executions:
         facts.executions[ask.execution].asks.pop(ask.number, None)
 
 
@@ -229,7 +273,9 @@ def _subscribed(facts: Facts, entry: Subscribed) -> None:
 
 
 def _notified(facts: Facts, entry: Notified) -> None:
-    subscription = facts.subscriptions[entry.subscriber]
+    subscription = facts.subscriptions.get(entry.subscriber)
+    if subscription is None:
+        return
     subscription.next = entry.seq + 1
     if subscription.next > facts.executions[entry.execution].seq:
         facts.behind.pop(entry.subscriber, None)
@@ -238,6 +284,8 @@ def _notified(facts: Facts, entry: Notified) -> None:
 def _rested(facts: Facts, entry: Rested) -> None:
     for execution in facts.unfinished.values():
         execution.knows(execution.changes)
+        if execution.adrift is not None:
+            continue
         if execution.retrying and execution.phase is Phase.RUNNING:
             for step, until in execution.retrying.items():
                 if until <= entry.at and step not in execution.waiting:
@@ -265,6 +313,8 @@ FOLD: Final[Mapping[type, Callable[[Facts, Any], None]]] = {
     Subscribed: _subscribed,
     Notified: _notified,
     Rested: _rested,
+    Crashed: crashed,
+    StoreFailed: store_failed,
     Reported: _nothing,
     Closed: _nothing,
 }

@@ -66,6 +66,7 @@ def _execution_ended(execution: Execution, entry: Recorded) -> None:
         execution.facts.seen["end under a pause"] += 1
     execution.enter(Phase(entry.event["status"]))
     execution.facts.seen[execution.phase.name] += 1
+    execution.over = execution.facts.moment
     execution.facts.unfinished.pop(execution.id, None)
 
 
@@ -141,7 +142,8 @@ def _step_cancelled(execution: Execution, entry: Recorded) -> None:
     progress.phase = StepPhase.CANCELLED
     attempt = execution.open.get(progress.step.id)
     if attempt is not None and attempt.began is None:
-        execution.facts.seen["cancelled before its first line"] += 1
+        lost = "cancelled for a crash" if attempt.lost is not None else "cancelled before its first line"
+        execution.facts.seen[lost] += 1
     execution.close(progress.step.id)
     execution.settle(progress)
 

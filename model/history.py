@@ -58,7 +58,9 @@ class Asked:
 
     at: float
     ask: int
-    command: Literal["start", "pause", "resume", "cancel"]
+    command: Literal["start", "pause", "resume", "cancel", "recover", "rival"]
+    """``recover``: take up every execution that nobody drives; ``rival``: a second engine on a living one's journal."""
+
     execution: str | None
     arguments: Mapping[str, Json]
     """``start``: workflow, input, and if it was broken on purpose ``faults``: the place of each, and words to be named.
@@ -67,7 +69,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A command came back: an execution's id after ``start``, else whether it was accepted."""
+    """A command came back: an id after ``start``, a list of ids after ``recover``, else whether it was accepted."""
 
     at: float
     ask: int
@@ -174,6 +176,27 @@ class Rested:
 
 
 @dataclass(frozen=True, slots=True)
+class Crashed:
+    """The engine's process died: its actions and subscribers are gone, and commands under way are never answered.
+
+    What was recorded before is durable. The next engine on the same journal begins with a ``recover``.
+    """
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed:
+    """The store refused a write of an execution's events: nothing of that is durable. Or it refused a read."""
+
+    at: float
+    execution: str | None
+    """None: it was a read."""
+
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The case is over: gates opened, pauses resumed, time passed, the engine closed. What it left behind."""
 
@@ -197,6 +220,8 @@ Entry: TypeAlias = (
     | Ended
     | Reported
     | Rested
+    | Crashed
+    | StoreFailed
     | Closed
 )
 

@@ -16,15 +16,17 @@ from typing import Final, get_args
 from model.execution import Execution
 from model.facts import Facts
 from model.history import (
+    Answered,
     Began,
     Entry,
     Interrupted,
     Notified,
     Recorded,
+    Refused,
     Reported,
     Rested,
 )
-from model.invariants import ANY, INVARIANTS, STRANGER, Check, Invariant, Key
+from model.invariants import ANY, ENGINE_WIDE, INVARIANTS, STRANGER, Check, Invariant, Key
 from model.invariants.journal import FIELDS, known_execution, well_formed
 from model.parts import Phase
 
@@ -52,7 +54,7 @@ def _listeners(claims: frozenset[str] | None) -> dict[Key, Listeners]:
         for invariant in INVARIANTS.values()
         if claims is None or invariant.clause in claims or invariant.check in {well_formed, known_execution}
     ]
-    keys: list[Key] = [*FIELDS, STRANGER, *ENTRIES, *Phase]
+    keys: list[Key] = [*FIELDS, STRANGER, ENGINE_WIDE, *ENTRIES, *Phase]
     return {
         key: tuple(
             (invariant, invariant.check)
@@ -90,6 +92,8 @@ class Judge:
             execution = facts.executions.get(entry.execution)
             key, subject = (STRANGER, facts) if execution is None else (type(entry), execution)
             found = self._check(key, subject, entry)
+        elif isinstance(entry, Answered | Refused) and facts.asks[entry.ask].command in {"recover", "rival"}:
+            found = self._check(ENGINE_WIDE, facts, entry)
         else:
             found = self._check(type(entry), facts, entry)
         if found:
@@ -107,8 +111,10 @@ class Judge:
 
     def _rested(self, entry: Rested) -> list[Violation]:
         found = self._check(Rested, self.facts, entry)
-        for execution in self.facts.unfinished.values():
-            found += self._check(execution.phase, execution, entry)
+        if not self.facts.down:
+            for execution in self.facts.unfinished.values():
+                if execution.adrift is None:
+                    found += self._check(execution.phase, execution, entry)
         return found
 
     def _check(self, key: Key, subject: Facts | Execution, entry: Entry) -> list[Violation]:

@@ -92,11 +92,13 @@ SKIP: Final = Plan(Fate.SKIP)
 class Wait:
     """A step that waits for its start: since which rest and which entry, and what is due to it."""
 
-    __slots__ = ("moment", "plan", "rests")
+    __slots__ = ("due", "moment", "plan", "rests")
 
     def __init__(self, facts: Facts, plan: Plan | None) -> None:
         self.rests = facts.rests
         """How many rests came before it became ready."""
+        self.due = facts.rests
+        """The same at the latest: an execution that is recovered may be taken up before anybody can know."""
         self.moment = facts.moment
         self.plan = plan
         """None while a pause forbids the step to become ready."""
@@ -105,7 +107,20 @@ class Wait:
 class Attempt:
     """One attempt: what was recorded of it, and what its action saw."""
 
-    __slots__ = ("began", "counted", "ended", "interrupted", "kind", "number", "step", "timed_out")
+    __slots__ = (
+        "again",
+        "barred",
+        "began",
+        "counted",
+        "ended",
+        "interrupted",
+        "kind",
+        "lost",
+        "number",
+        "step",
+        "timed_out",
+        "void",
+    )
 
     def __init__(self, step: str, number: int, kind: Kind) -> None:
         self.step = step
@@ -117,6 +132,14 @@ class Attempt:
         self.ended: Ended | None = None
         self.interrupted = False
         self.timed_out = False
+        self.lost: float | None = None
+        """When its call ended without its engine, unless it has begun again since."""
+        self.barred = False
+        """Whether it must not begin again: its execution had been stopped when it was lost."""
+        self.void = False
+        """Whether its call has outlived its engine's drive: what it comes to counts for nothing."""
+        self.again = False
+        """Whether the call that it had before its engine gave it up may still begin, beside the one that follows."""
 
     def __str__(self) -> str:
         return f"{'step' if self.kind == 'action' else 'the compensation of'} {self.step!r} attempt {self.number}"

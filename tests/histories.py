@@ -10,6 +10,7 @@ from model.history import (
     Asked,
     Began,
     Closed,
+    Crashed,
     Ended,
     Entry,
     Interrupted,
@@ -20,11 +21,12 @@ from model.history import (
     Refused,
     Reported,
     Rested,
+    StoreFailed,
     Subscribed,
 )
 from model.judge import Judge, Violation, judge
 
-Command = Literal["start", "pause", "resume", "cancel"]
+Command = Literal["start", "pause", "resume", "cancel", "recover", "rival"]
 
 
 def step(name: str, *after: str | Mapping[str, Json], **policies: Json) -> dict[str, Json]:
@@ -96,6 +98,25 @@ class History:
     def close(self, tasks: tuple[str, ...] = (), errors: tuple[str, ...] = ()) -> None:
         """All is over."""
         self.add(Closed(self.now, tasks, errors))
+
+    # What goes wrong.
+
+    def crash(self) -> None:
+        """The engine dies."""
+        self.add(Crashed(self.now))
+
+    def store_failed(self, of: str | None = "e", fault: str = "full") -> None:
+        """A write of an execution's events fails; of None: a read."""
+        self.add(StoreFailed(self.now, of, fault))
+
+    def recover(self, *names: str) -> None:
+        """A recovery takes up the executions named, and nothing is seen of them before its answer."""
+        self.answered(self.asked("recover", None), list(names))
+
+    def come_back(self, *names: str) -> None:
+        """The engine dies, and another one recovers the executions named."""
+        self.crash()
+        self.recover(*names)
 
     # Commands.
 

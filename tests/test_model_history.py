@@ -14,6 +14,8 @@ def told(output: object) -> History:
     h.run("a")
     h.finish("a", output)
     h.ended_as("COMPLETED")
+    h.store_failed()
+    h.come_back()
     h.rest()
     h.close()
     return h

@@ -679,3 +679,636 @@ def test_what_is_seen_of_an_action_that_never_began_is_left_to_the_world() -> No
     h.interrupted("a")
     h.returned("a")
     passes(h)
+
+
+# Crash, recovery, failing stores.
+
+
+def test_a_cancel_that_was_recorded_and_not_answered_has_happened() -> None:
+    h = History()
+    h.start(workflow(step("a"), step("b")))
+    h.run("a")
+    h.started("b")
+    h.asked("cancel")
+    h.recorded("CancellationRequested")
+    h.come_back("e")
+    h.of_attempt("StepCancelled", "a")
+    h.of_attempt("StepCancelled", "b")
+    h.ended_as("CANCELLED")
+    h.answered(h.asked("cancel"), answer=False)
+    h.rest()
+    seen = passes(h).facts.seen
+    assert seen["crash with a cancel under way"] == seen["crash while CANCELLING"] == 1
+    assert seen["cancelled for a crash"] == 2
+    assert seen["cancelled before its first line"] == 0
+
+
+def test_a_cancel_that_ended_its_execution_and_was_not_answered_is_forgotten() -> None:
+    h = History()
+    h.start(ONE)
+    h.asked("cancel")
+    h.recorded("CancellationRequested")
+    h.ended_as("CANCELLED")
+    h.come_back()
+    h.answered(h.asked("cancel"), answer=False)
+    h.rest()
+    passes(h)
+
+
+def test_a_cancel_that_was_neither_recorded_nor_answered_has_not_happened() -> None:
+    h = History()
+    h.start(ONE)
+    h.run("a")
+    h.asked("cancel")
+    h.come_back("e")
+    h.began("a")
+    h.rest()
+    h.cancel()
+    h.yielded("a")
+    h.of_attempt("StepCancelled", "a")
+    h.ended_as("CANCELLED")
+    h.rest()
+    passes(h)
+
+
+def test_an_action_that_returned_unrecorded_runs_again_and_returns_something_else() -> None:
+    h = History()
+    h.start(CHAIN)
+    h.run("a")
+    h.returned("a", 1)
+    h.come_back("e")
+    h.began("a")
+    h.rest()
+    h.finish("a", 2)
+    h.run("b")
+    h.rest()
+    assert passes(h).steps["a"].output == 2
+
+
+def test_an_attempt_that_was_started_and_had_not_begun_begins_after_the_crash() -> None:
+    h = History(max_concurrent_steps=1)
+    h.start(ONE)
+    h.started("a")
+    h.come_back("e")
+    h.began("a")
+    h.finish("a")
+    h.ended_as("COMPLETED")
+    h.rest()
+    passes(h)
+
+
+def test_a_timed_out_attempt_ended_with_the_crash_or_runs_again_for_nothing() -> None:
+    for again in (True, False):
+        h = History()
+        h.start(workflow(step("a", timeout=3, **TRIES)))
+        h.run("a")
+        h.elapse(3)
+        h.of_attempt("StepTimedOut", "a")
+        h.interrupted("a")
+        h.elapse(2)
+        h.crash()
+        h.elapse(1)
+        h.recover("e")
+        if again:
+            h.began("a")
+            h.yielded("a")
+        h.retrying("a", 10 if again else 9, "StepTimeoutError", "a: attempt 1 outlived 3 seconds")
+        h.elapse(4)
+        h.run("a")
+        h.rest()
+        passes(h)
+
+
+def test_a_timed_out_compensation_ended_with_the_crash() -> None:
+    h = History()
+    h.start(workflow(step("a", compensation={"action": "undo", "timeout": 2}), step("b", "a")))
+    h.do("a")
+    h.run("b")
+    h.fail("b")
+    h.roll_back()
+    h.undo_began("a")
+    h.elapse(2)
+    h.of_attempt("CompensationTimedOut", "a")
+    h.come_back("e")
+    h.undo_failed("a", kind="StepTimeoutError", message="the compensation of a, attempt 1, outlived 2 seconds")
+    h.ended_as("FAILED")
+    h.rest()
+    assert passes(h).facts.seen["crash while ROLLING_BACK"] == 1
+
+
+def test_a_compensation_runs_again_and_the_rollback_goes_on_where_it_stood() -> None:
+    h = History()
+    h.start(workflow(step("a", **UNDO), step("b", "a", **UNDO), step("c", "b")))
+    h.do("a", "b")
+    h.run("c")
+    h.fail("c")
+    h.roll_back()
+    h.undo_began("b")
+    h.returned("b", kind="compensation")
+    h.come_back("e")
+    h.began("b", kind="compensation")
+    h.returned("b", kind="compensation")
+    h.of_attempt("CompensationCompleted", "b")
+    h.come_back("e")
+    h.undo("a")
+    h.ended_as("FAILED")
+    h.rest()
+    assert passes(h).rolled_back == ["b", "a"]
+
+
+def test_an_execution_whose_start_was_never_answered_goes_on() -> None:
+    h = History()
+    h.asked("start", None, workflow=ONE, input={})
+    h.recorded("ExecutionCreated", workflow=ONE, input={})
+    h.crash()
+    h.rest()
+    h.recover("e")
+    h.recorded("ExecutionStarted")
+    h.run("a")
+    h.rest()
+    e = passes(h)
+    assert e.facts.seen["crash while PENDING"] == 1
+    assert e.facts.unclaimed == {}
+
+
+def test_nothing_is_owed_while_there_is_no_engine_and_nothing_of_what_no_recovery_took_up() -> None:
+    h = History()
+    h.start(CHAIN)
+    h.do("a")
+    h.subscribed()
+    h.crash()
+    h.subscribed(subscriber="t")
+    h.rest()
+    assert h.judged().facts.down
+    ask = h.asked("recover", None)
+    h.store_failed(None)
+    h.refused(ask, "JournalError")
+    h.rest()
+    h.refused(h.asked("pause"), "JournalError")
+    h.close()
+    e = passes(h)
+    assert not e.facts.down
+    assert e.adrift is not None
+
+
+def test_an_engine_that_could_not_recover_drives_what_is_new_and_recovers_later() -> None:
+    h = History(max_concurrent_steps=1)
+    h.start(ONE)
+    h.run("a")
+    h.crash()
+    ask = h.asked("recover", None)
+    h.store_failed(None)
+    h.refused(ask, "JournalError")
+    h.start(CHAIN, of="f")
+    h.run("a", of="f")
+    h.rest()
+    h.recover("e")
+    h.rest()  # its attempt waits for a slot
+    h.finish("a", of="f")
+    h.began("a")
+    h.rest()
+    h.finish("a")
+    h.ended_as("COMPLETED")
+    h.run("b", of="f")
+    h.rest()
+    passes(h)
+
+
+def test_what_waited_for_a_slot_in_a_crash_waits_anew() -> None:
+    h = History(max_concurrent_steps=1)
+    h.start(workflow(step("a"), step("b")))
+    h.run("a")
+    h.rest()
+    h.crash()
+    h.rest()
+    ask = h.asked("recover", None)
+    h.start(workflow(step("c")), of="f")  # it may have become ready before the recovery came to e
+    h.answered(ask, ["e"])
+    h.began("a")
+    h.rest()
+    h.finish("a")
+    h.run("c", of="f")
+    h.rest()
+    h.finish("c", of="f")
+    h.ended_as("COMPLETED", of="f")
+    h.run("b")
+    h.rest()
+    passes(h)
+
+
+def test_crashes_in_a_row_and_inside_a_recovery() -> None:
+    h = History()
+    h.start(CHAIN)
+    h.run("a")
+    h.crash()
+    h.crash()
+    h.asked("recover", None)
+    h.began("a")
+    h.crash()
+    h.asked("recover", None)
+    h.began("a")
+    h.finish("a")
+    h.started("b")
+    h.crash()
+    h.recover("e")
+    h.began("b")
+    h.finish("b")
+    h.ended_as("COMPLETED")
+    h.rest()
+    assert passes(h).facts.seen["crash with a recover under way"] == 2
+
+
+def test_what_happens_between_a_recovery_and_its_answer() -> None:
+    h = History()
+    h.start(CHAIN)
+    h.run("a")
+    h.start(ONE, of="f")
+    h.crash()
+    ask = h.asked("recover", None)
+    h.began("a")
+    h.finish("a")
+    h.do("b")
+    h.ended_as("COMPLETED")
+    h.answered(ask, ["e", "f"])
+    h.run("a", of="f")
+    h.rest()
+    passes(h)
+
+
+def test_an_execution_may_end_before_a_recovery_comes_to_it() -> None:
+    for named in (["e"], []):
+        h = History()
+        h.start(ONE)
+        h.run("a")
+        ask = h.asked("recover", None)
+        h.finish("a")
+        h.ended_as("COMPLETED")
+        h.answered(ask, named)
+        h.rest()
+        passes(h)
+
+
+def test_a_recovery_may_come_upon_an_execution_before_its_start_is_answered() -> None:
+    for named in (["e", "f"], []):
+        h = History()
+        first = h.asked("start", None, workflow=ONE, input={})
+        h.recorded("ExecutionCreated", workflow=ONE, input={})
+        ask = h.asked("recover", None)
+        second = h.asked("start", None, workflow=ONE, input={})
+        h.recorded("ExecutionCreated", of="f", workflow=ONE, input={})
+        h.answered(ask, named)
+        h.answered(first, "e")
+        h.answered(second, "f")
+        for name in "ef":
+            h.recorded("ExecutionStarted", of=name)
+            h.run("a", of=name)
+        h.rest()
+        passes(h)
+
+
+def test_of_two_recoveries_at_once_one_takes_up_an_execution_and_both_may_say_so() -> None:
+    for first, second in ((["e"], []), ([], ["e"]), (["e"], ["e"])):
+        h = History()
+        h.start(ONE)
+        h.crash()
+        asks = h.asked("recover", None), h.asked("recover", None)
+        h.answered(asks[0], first)
+        h.answered(asks[1], second)
+        h.run("a")
+        h.rest()
+        h.recover()
+        passes(h)
+
+
+def test_a_paused_execution_stays_paused_and_what_ran_runs_on_under_the_pause() -> None:
+    h = History()
+    h.start(workflow(step("a"), step("b"), step("c", "b", parameters={"p": "${b}"})))
+    h.run("a")
+    h.run("b")
+    h.pause()
+    h.finish("b", 7)
+    h.come_back("e")
+    h.began("a")
+    h.rest()
+    h.reported("PAUSED", steps={"a": {"status": "RUNNING", "attempts": 1}, "b": done(7), "c": "PENDING"})
+    h.resume()
+    h.run("c", {"p": 7})
+    h.rest()
+    assert passes(h).facts.seen["crash while PAUSED"] == 1
+
+
+def test_a_pause_for_a_missing_input_outlives_a_crash() -> None:
+    missing = {"b": ["input.x"]}
+    h = History()
+    h.start(workflow(step("a"), step("b", "a", parameters={"p": "${input.x}"})))
+    h.do("a")
+    h.recorded("ExecutionPaused", missing=missing)
+    h.come_back("e")
+    h.rest()
+    h.reported("PAUSED", steps={"a": done(), "b": "PENDING"}, missing=missing)
+    h.resume({"x": 1})
+    h.run("b", {"p": 1})
+    h.rest()
+    passes(h)
+
+
+def test_a_retry_whose_wait_ends_while_there_is_no_engine() -> None:
+    for order in ("ab", "ba"):
+        h = History(max_concurrent_steps=1)
+        h.start(workflow(step("a", **TRIES), step("b")))
+        h.run("a")
+        h.raised("a")
+        h.retrying("a", until=4)
+        h.crash()
+        h.rest()
+        h.elapse(4)
+        h.recover("e")  # the wait may have been over when it took e up, or just not
+        h.run(order[0])
+        h.rest()
+        h.finish(order[0])
+        h.run(order[1])
+        h.rest()
+        passes(h)
+
+
+def test_a_deadline_that_passes_while_there_is_no_engine() -> None:
+    for again in (True, False):
+        h = History()
+        h.start(workflow(step("a"), timeout=5))
+        h.run("a")
+        h.crash()
+        h.elapse(9)
+        h.rest()
+        h.recover("e")
+        if again:
+            h.began("a")
+        h.recorded("RollbackStarted", error=error(None, None, "ExecutionTimeoutError", "5 seconds have passed"))
+        if again:
+            h.yielded("a")
+        h.of_attempt("StepCancelled", "a")
+        h.ended_as("FAILED")
+        h.rest()
+        passes(h)
+
+
+def test_an_action_that_begins_again_as_its_execution_is_stopped() -> None:
+    h = History()
+    h.start(ONE)
+    h.run("a")
+    h.come_back("e")
+    ask = h.asked("cancel")
+    h.recorded("CancellationRequested")
+    h.began("a")
+    h.interrupted("a")
+    h.answered(ask, answer=True)
+    h.finish("a")
+    h.ended_as("CANCELLED")
+    h.rest()
+    passes(h)
+
+
+def test_an_action_that_swallowed_its_cancellation_in_a_crash_is_cancelled() -> None:
+    h = History()
+    h.start(workflow(step("a", **UNDO), step("b")))
+    h.run("a")
+    h.run("b")
+    h.fail("b")
+    h.roll_back()
+    h.interrupted("a")
+    h.returned("a", 5)
+    h.come_back("e")
+    h.of_attempt("StepCancelled", "a")
+    h.ended_as("FAILED")
+    h.rest()
+    passes(h)
+
+
+def test_a_crash_between_the_events_of_one_decision() -> None:
+    h = History()
+    h.start(workflow(step("a"), step("b", "a", condition="a.go"), step("c", "b")))
+    h.run("a")
+    h.finish("a", {"go": False})
+    h.come_back("e")
+    h.recorded("StepSkipped", "b")
+    h.come_back("e")
+    h.recorded("StepSkipped", "c")
+    h.come_back("e")
+    h.ended_as("COMPLETED")
+    h.rest()
+    passes(h)
+
+
+def test_subscribers_are_gone_with_the_crash_and_come_back_where_they_stood() -> None:
+    h = History()
+    h.start(ONE)
+    h.subscribed()
+    h.notified(1)
+    h.run("a")
+    h.come_back("e")
+    h.began("a")
+    h.rest()
+    h.subscribed(after=1)
+    h.notified(2)
+    h.notified(3)
+    h.rest()
+    passes(h)
+
+
+def test_a_subscriber_whose_events_cannot_be_read_is_dropped_and_comes_back() -> None:
+    h = History()
+    h.start(ONE)
+    h.subscribed()
+    h.notified(1)
+    h.notified(2)
+    h.subscribed(after=1, subscriber="t")
+    h.subscribed(after=2, subscriber="u")
+    h.subscribed(after=1, subscriber="v")
+    h.store_failed(None, "io")
+    h.run("a")
+    h.notified(3)
+    h.notified(2, subscriber="v")  # it was another that could not be read
+    h.rest()
+    h.subscribed(after=1, subscriber="t")
+    h.notified(2, subscriber="t")
+    h.notified(3, subscriber="t")
+    h.rest()
+    passes(h)
+
+
+def test_an_execution_that_cannot_be_journaled_is_given_up_and_others_are_not() -> None:
+    h = History(max_concurrent_steps=2)
+    h.start(CHAIN)
+    h.start(CHAIN, of="f")
+    h.run("a")
+    h.run("a", of="f")
+    h.returned("a")
+    ask = h.asked("pause")
+    h.store_failed()
+    h.refused(ask, "JournalError")
+    h.rest()
+    h.reported("RUNNING", steps={"a": {"status": "RUNNING", "attempts": 1}, "b": "PENDING"})
+    h.finish("a", of="f")
+    h.run("b", of="f")
+    h.refused(h.asked("cancel"), "JournalError")
+    h.recover("e")
+    h.began("a")
+    h.finish("a")
+    h.run("b")
+    h.rest()
+    e = passes(h)
+    assert e.adrift is None
+    assert e.facts.seen["store failure"] == 1
+
+
+def test_a_stubborn_action_holds_a_recovery_up() -> None:
+    h = History()
+    h.start(CHAIN)
+    h.run("a")
+    h.store_failed()
+    h.rest()
+    ask = h.asked("recover", None)
+    h.interrupted("a")
+    h.rest()
+    h.elapse(9)
+    h.rest()
+    h.returned("a", 1)
+    h.began("a")
+    h.answered(ask, ["e"])
+    h.rest()
+    h.finish("a", 2)
+    h.run("b")
+    h.rest()
+    passes(h)
+
+
+def test_a_recovery_that_does_not_wait_for_a_stubborn_action() -> None:
+    h = History()
+    h.start(workflow(step("a", timeout=3)))
+    h.run("a")
+    h.store_failed()
+    h.recover("e")
+    h.interrupted("a")
+    h.elapse(9)
+    h.rest()
+    h.returned("a", 1)
+    h.began("a")
+    h.rest()
+    h.finish("a", 2)
+    h.ended_as("COMPLETED")
+    h.rest()
+    passes(h)
+
+
+def test_a_cancelled_action_that_returns_after_its_execution_was_given_up_is_cancelled() -> None:
+    h = History()
+    h.start(workflow(step("a", **UNDO)))
+    h.run("a")
+    h.cancel()
+    h.interrupted("a")
+    h.store_failed()
+    h.returned("a", 1)
+    h.rest()
+    h.recover("e")
+    h.of_attempt("StepCancelled", "a")
+    h.ended_as("CANCELLED")
+    h.rest()
+    passes(h)
+
+
+def test_a_timed_out_action_of_an_execution_that_was_given_up_has_failed() -> None:
+    h = History()
+    h.start(workflow(step("a", timeout=3)))
+    h.run("a")
+    h.elapse(3)
+    h.of_attempt("StepTimedOut", "a")
+    h.interrupted("a")
+    h.store_failed()
+    h.yielded("a")
+    h.recover("e")
+    h.failed("a", "StepTimeoutError", "a: attempt 1 outlived 3 seconds")
+    h.roll_back()
+    h.ended_as("FAILED")
+    h.rest()
+    passes(h)
+
+
+def test_a_start_that_was_on_its_way_when_its_execution_was_given_up() -> None:
+    h = History()
+    h.start(workflow(step("a"), step("b")))
+    h.started("a")
+    h.store_failed()
+    h.began("a")
+    h.rest()
+    ask = h.asked("recover", None)
+    h.yielded("a")
+    h.began("a")
+    h.returned("a", 1)
+    h.completed("a", 1)
+    h.answered(ask, ["e"])
+    h.run("b")
+    h.rest()
+    passes(h)
+
+
+def test_an_execution_that_fails_again_while_it_is_taken_up_may_be_driven_or_not() -> None:
+    for named in (["e"], []):
+        h = History()
+        h.start(ONE)
+        h.store_failed()
+        first = h.asked("recover", None)
+        h.store_failed()
+        h.answered(first, ["e"])
+        h.rest()
+        h.recover(*named)
+        h.run("a")
+        h.rest()
+        passes(h)
+
+
+def test_a_start_that_the_store_refused_has_not_happened() -> None:
+    h = History()
+    ask = h.asked("start", None, workflow=ONE, input={})
+    h.store_failed("x")
+    h.refused(ask, "JournalError")
+    h.rest()
+    h.start(ONE)
+    h.run("a")
+    h.rest()
+    passes(h)
+
+
+def test_commands_to_what_is_read_from_the_journal_may_fail_with_it() -> None:
+    h = History()
+    h.start(ONE)
+    h.do("a")
+    h.ended_as("COMPLETED")
+    asks = h.asked("cancel"), h.asked("cancel", "x")
+    h.store_failed(None, "io")
+    for ask in asks:
+        h.refused(ask, "JournalError")
+    h.rest()
+    passes(h)
+
+
+def test_a_second_engine_is_refused_and_changes_nothing() -> None:
+    h = History()
+    h.start(ONE)
+    h.run("a")
+    h.refused(h.asked("rival", None), "JournalError", "the journal is held by process 7")
+    h.rest()
+    h.finish("a")
+    h.ended_as("COMPLETED")
+    h.rest()
+    passes(h)
+
+
+def test_what_is_seen_of_an_action_that_its_engine_took_with_it_is_left_to_the_world() -> None:
+    h = History()
+    h.start(ONE)
+    h.run("a")
+    h.crash()
+    h.yielded("a")
+    h.recover("e")
+    h.began("a")
+    h.rest()
+    assert passes(h).facts.live == 1

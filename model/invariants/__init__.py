@@ -1,10 +1,21 @@
 """The contract as plain functions, in modules by groups of clauses. Importing this registers them all."""
 
-from model.invariants import commands, definitions, failures, journal, order, reports, rollback, values
-from model.invariants.registry import ANY, INVARIANTS, STRANGER, Check, Invariant, Key, listens
+from model.invariants import (
+    commands,
+    definitions,
+    failures,
+    journal,
+    order,
+    recovery,
+    reports,
+    rollback,
+    values,
+)
+from model.invariants.registry import ANY, ENGINE_WIDE, INVARIANTS, STRANGER, Check, Invariant, Key, listens
 
 __all__ = [
     "ANY",
+    "ENGINE_WIDE",
     "INVARIANTS",
     "STRANGER",
     "Check",
@@ -16,6 +27,7 @@ __all__ = [
     "journal",
     "listens",
     "order",
+    "recovery",
     "reports",
     "rollback",
     "values",

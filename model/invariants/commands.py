@@ -115,7 +115,7 @@ def refusal_changes_nothing(facts: Facts, entry: Answered) -> Iterator[str]:
 
 @listens(Refused)
 def error_changes_nothing(facts: Facts, entry: Refused) -> Iterator[str]:
-    """K1: a command that raises has journaled nothing."""
+    """K1, J4: a command that raises has journaled nothing."""
     ask = facts.asks[entry.ask]
     execution = facts.executions.get(ask.execution or "")
     if execution is not None:
@@ -148,15 +148,27 @@ def unknown_is_refused(facts: Facts, entry: Answered) -> Iterator[str]:
 
 @listens(Refused)
 def known_is_answered(facts: Facts, entry: Refused) -> Iterator[str]:
-    """K1: a command for a known execution is answered; UnknownExecutionError is the only error, for unknown ones."""
+    """K1: a command for a known execution is answered; UnknownExecutionError is for unknown ones.
+
+    JournalError, which says that the store failed, is `error_of_the_store`'s.
+    """
     ask = facts.asks[entry.ask]
-    if ask.command != "start" and (entry.type != "UnknownExecutionError" or None not in ask.phases):
+    if ask.command == "start" or entry.type == "JournalError":
+        return  # of a JournalError, others have something to say
+    if entry.type != "UnknownExecutionError" or None not in ask.phases:
         known = "a known" if None not in ask.phases else "an unknown"
         yield f"{ask} of {ask.execution}, {known} execution, raised {entry.type}: {entry.message}"
 
 
+def _held_up(execution: Execution) -> bool:
+    """Whether an action still lives that an engine has given up."""
+    return any(attempt.void or attempt.again for attempt in execution.live.values())
+
+
 @listens(Rested)
 def every_command_answered(facts: Facts, _entry: Rested) -> Iterator[str]:
-    """K1: every command comes back."""
+    """K1: every command comes back, a recovery once the actions have ended that it cancels."""
     for ask in facts.asks.values():
+        if ask.command == "recover" and any(map(_held_up, facts.unfinished.values())):
+            continue
         yield f"{ask} of {ask.execution or 'a new execution'} was never answered, and nothing is under way"

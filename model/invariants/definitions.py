@@ -13,7 +13,7 @@ from model.invariants.registry import listens
 def valid_definition_starts(facts: Facts, entry: Refused) -> Iterator[str]:
     """D3: a valid definition is not refused."""
     ask = facts.asks[entry.ask]
-    if ask.command == "start" and not ask.faults:
+    if ask.command == "start" and not ask.faults and entry.type != "JournalError":
         yield f"{ask} raised {entry.type}: {entry.message}, but its workflow is valid"
 
 

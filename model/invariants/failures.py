@@ -36,10 +36,11 @@ def attempt_under_way(execution: Execution, entry: Recorded) -> Iterator[str]:
 
 @listens(Began)
 def one_call_per_attempt(execution: Execution, entry: Began) -> Iterator[str]:
-    """F1: an attempt is one call of the action."""
+    """F1, J3: an attempt is one call of the action; once it is interrupted by a crash it is one more."""
     attempt = execution.open.get(entry.step)
     if attempt is not None and attempt.number == entry.attempt and attempt.began is not None:
-        yield f"{attempt} of {entry.execution} began a second time"
+        if not attempt.again or entry.step in execution.live:
+            yield f"{attempt} of {entry.execution} began a second time"
     elif entry.step in execution.live:
         other = execution.live[entry.step]
         yield f"{entry.step!r} of {entry.execution} began attempt {entry.attempt} while {other} lives"
@@ -59,7 +60,9 @@ def completed_by_returning(execution: Execution, entry: Recorded) -> Iterator[st
 
 
 def _alive(attempt: Attempt) -> str:
-    return "has not begun" if attempt.began is None else "is still alive"
+    if attempt.began is not None:
+        return "is still alive"
+    return "has not begun" if attempt.lost is None else "was interrupted and has not begun again"
 
 
 @listens("StepCompleted", "CompensationCompleted")
@@ -151,11 +154,12 @@ def violation_not_retried(execution: Execution, entry: Recorded) -> Iterator[str
 def backoff_as_defined(execution: Execution, entry: Recorded) -> Iterator[str]:
     """F1, D4: after attempt n the next one waits min(initial_interval x backoff^(n - 1), max_interval) seconds."""
     failing = _failing(execution, entry)
-    if failing is None or failing[0].ended is None:
+    if failing is None:
         return
     attempt, until = failing[0], entry.event["until"]
     delay = execution.policy(attempt).retries.delay(attempt.number)
-    earliest, latest = failing[0].ended.at + delay, entry.at + delay
+    failed_at = attempt.ended.at if attempt.ended is not None else attempt.lost
+    earliest, latest = (entry.at if failed_at is None else failed_at) + delay, entry.at + delay
     if not earliest - EPSILON <= until <= latest + EPSILON:
         yield (
             f"{attempt} of {entry.execution} is to be tried again at {until:g} s, expected {delay:g} s after its "
@@ -201,7 +205,7 @@ def no_timeout_once_cancelled(execution: Execution, entry: Recorded) -> Iterator
 def timeouts_strike(execution: Execution, entry: Rested) -> Iterator[str]:
     """F2, P3: an attempt that outlives its timeout is timed out and cancelled, under a pause too."""
     for attempt in execution.live.values():
-        if attempt.kind == "action" and execution.phase is Phase.ROLLING_BACK:
+        if attempt.void or (attempt.kind == "action" and execution.phase is Phase.ROLLING_BACK):
             continue
         deadline = execution.deadline_of(attempt)
         if deadline is not None and entry.at > deadline + EPSILON and not attempt.timed_out:
@@ -212,9 +216,12 @@ def timeouts_strike(execution: Execution, entry: Rested) -> Iterator[str]:
 
 @listens(Interrupted)
 def interrupted_for_a_reason(execution: Execution, entry: Interrupted) -> Iterator[str]:
-    """K3, F2, F3: an action is cancelled only for a recorded timeout, a cancellation or a failure of its execution."""
+    """K3, F2, F3, J4: an action is cancelled only for a recorded timeout, a cancellation or failure of its execution.
+
+    Or because its execution was given up, when it could not be journaled: the action will run again.
+    """
     attempt = execution.live.get(entry.step)
-    if attempt is None or attempt.timed_out:
+    if attempt is None or attempt.timed_out or attempt.void or execution.adrift is not None:
         return
     stopping = execution.phase in STOPPING or execution.failure is not None
     if not stopping or entry.kind == "compensation":

@@ -143,6 +143,8 @@ def notified_in_sequence(execution: Execution, entry: Notified) -> Iterator[str]
 def everything_notified(facts: Facts, _entry: Rested) -> Iterator[str]:
     """N1: at rest, subscribers have got everything that is recorded."""
     for subscriber, subscription in facts.behind.items():
+        if facts.down or facts.executions[subscription.execution].adrift is not None:
+            continue
         yield (
             f"{subscriber} still waits for event {subscription.next} of {subscription.execution}, "
             f"recorded are {facts.executions[subscription.execution].seq}"
@@ -169,7 +171,8 @@ def nothing_left_behind(_facts: Facts, entry: Closed) -> Iterator[str]:
 def everything_settled(facts: Facts, entry: Closed) -> Iterator[str]:
     """O4: once actions have ended, pauses are resumed and time has passed, every execution is terminal."""
     for execution in facts.unfinished.values():
-        yield f"{execution.id} is {execution.phase.name} at {entry.at:g} s, after everything was done to let it end"
+        if not facts.down and execution.adrift is None:
+            yield f"{execution.id} is {execution.phase.name} at {entry.at:g} s, after everything was done to let it end"
 
 
 @listens(Phase.PENDING)

@@ -88,7 +88,7 @@ def nobody_overtaken(execution: Execution, _entry: Rested) -> Iterator[str]:
     victims = {**execution.ripe}
     for name, wait in execution.waiting.items():
         if wait.plan is not None and wait.plan.fate is Fate.START:
-            victims[name] = wait.rests
+            victims[name] = wait.due
             break
     if execution.undo_ripe is not None:
         victims[execution.compensable[-1]] = execution.undo_ripe
@@ -169,12 +169,23 @@ def decisions_recorded(execution: Execution, _entry: Rested) -> Iterator[str]:
 
 @listens(Phase.RUNNING, Phase.PAUSED, Phase.CANCELLING, Phase.ROLLING_BACK)
 def attempts_accounted_for(execution: Execution, _entry: Rested) -> Iterator[str]:
-    """O4, J1: at rest, what is recorded as under way is alive, and what has ended is recorded as ended."""
+    """O4, J1, J3: at rest, what is recorded as under way is alive, and what has ended is recorded as ended.
+
+    What a crash or a failing store has interrupted is under way: it runs again as soon as a slot is free, unless it had
+    timed out or its execution has been stopped; then it has ended.
+    """
+    facts = execution.facts
     for attempt in execution.open.values():
         if attempt.ended is not None:
             yield f"{attempt} of {execution.id} has ended, and the journal does not say so"
-        elif attempt.began is None:
+        elif attempt.began is not None:
+            continue
+        elif attempt.lost is None:
             yield f"{attempt} of {execution.id} was recorded as started, and its action never began"
+        elif not attempt.counted:
+            yield f"{attempt} of {execution.id} was interrupted and is over, and the journal does not say so"
+        elif facts.live < facts.max_concurrent_steps:
+            yield f"{attempt} of {execution.id} was interrupted at {attempt.lost:g} s, and did not run again"
 
 
 @listens(Phase.RUNNING, Phase.PAUSED)

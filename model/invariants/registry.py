@@ -15,14 +15,15 @@ from typing import Any, Final, TypeAlias
 from model.parts import Phase
 
 Key: TypeAlias = type | str | Phase
-"""What is listened to: a type of entry; `STRANGER`; a type of recorded event by its name (`ANY` for all); for a rest,
-the phase of each unfinished execution that it finds."""
+"""What is listened to: a type of entry; `STRANGER`; `ENGINE_WIDE` (`Answered`, `Refused` of such commands); a type of
+recorded event by its name (`ANY` for all); for a rest, the phase of each unfinished execution that it finds."""
 
 Check: TypeAlias = Callable[[Any, Any], Iterator[str]]
 """From what is known (`Facts`, or the `Execution` that the entry is about) and an entry to sentences."""
 
 ANY: Final = "any event"
 STRANGER: Final = "an entry about an unknown execution"
+ENGINE_WIDE: Final = "a recovery or a rival has come back"
 CLAUSES: Final = re.compile(r"((?:[A-Z]\d(?:, )?)+): ")
 
 
