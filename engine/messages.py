@@ -4,12 +4,14 @@ Rule 1: a command may be refused; an event has already happened and is named in 
 Rule 2: both unions are closed: a match over them ends in ``assert_never``.
 Rule 3: an event is frozen, carries JSON values only, and goes to JSON and back without loss.
 Rule 4: steps are named by their ids, never by a position: a journal must be readable by itself.
+Rule 5: what comes with every attempt is a named tuple: as immutable as a frozen dataclass, and made in a third of the
+time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from engine.errors import JournalError
 
@@ -29,6 +31,23 @@ class Failure:
     def to_json(self) -> dict[str, Json]:
         """The failure as a JSON object."""
         return {"step": self.step, "attempt": self.attempt, "type": self.type, "message": self.message}
+
+
+Kind = TypeVar("Kind", bound=type)
+
+
+def distinct(kind: Kind) -> Kind:
+    """Let a named tuple be equal only to one of its own kind, not to any other tuple of the same values (rule 5)."""
+
+    def equal(self: tuple[Json, ...], other: object) -> bool:
+        return type(self) is type(other) and tuple.__eq__(self, other)
+
+    def unequal(self: tuple[Json, ...], other: object) -> bool:
+        return not equal(self, other)
+
+    for name, method in (("__eq__", equal), ("__ne__", unequal)):
+        setattr(kind, name, method)
+    return kind
 
 
 # Commands: from the caller ...
@@ -64,23 +83,23 @@ class Cancel:
 # ... and from the shell, which reports what the outside did.
 
 
-@dataclass(frozen=True, slots=True)
-class StartAttempt:
+@distinct
+class StartAttempt(NamedTuple):
     """A slot is free for the step: start its next attempt, or its compensation's."""
 
     step: int
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptReturned:
+@distinct
+class AttemptReturned(NamedTuple):
     """The running attempt's action returned a value."""
 
     step: int
     value: Json
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRaised:
+@distinct
+class AttemptRaised(NamedTuple):
     """The running attempt's action raised an exception."""
 
     step: int
@@ -88,15 +107,15 @@ class AttemptRaised:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptYielded:
+@distinct
+class AttemptYielded(NamedTuple):
     """The running attempt's action ended by its cancellation."""
 
     step: int
 
 
-@dataclass(frozen=True, slots=True)
-class TimeOut:
+@distinct
+class TimeOut(NamedTuple):
     """The attempt has outlived its timeout (F2)."""
 
     step: int
@@ -126,8 +145,8 @@ Command: TypeAlias = (
 # Events. ``at`` is in seconds on the clock the engine was given.
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionCreated:
+@distinct
+class ExecutionCreated(NamedTuple):
     """PENDING: the workflow as it was defined, and the input."""
 
     at: float
@@ -135,62 +154,62 @@ class ExecutionCreated:
     input: dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionStarted:
+@distinct
+class ExecutionStarted(NamedTuple):
     """RUNNING; the deadline counts from here (F7)."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionPaused:
+@distinct
+class ExecutionPaused(NamedTuple):
     """PAUSED: by a command, or because steps miss inputs (``missing``: step to paths, P4)."""
 
     at: float
     missing: dict[str, list[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionResumed:
+@distinct
+class ExecutionResumed(NamedTuple):
     """RUNNING again, with these inputs merged (P2)."""
 
     at: float
     inputs: dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
-class CancellationRequested:
+@distinct
+class CancellationRequested(NamedTuple):
     """CANCELLING: a cancel was accepted (K1)."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class RollbackStarted:
+@distinct
+class RollbackStarted(NamedTuple):
     """ROLLING_BACK: after the failure that is named, or after a cancel (F3, K4)."""
 
     at: float
     error: Failure | None
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionEnded:
+@distinct
+class ExecutionEnded(NamedTuple):
     """A terminal status (O4, K6)."""
 
     at: float
     status: str
 
 
-@dataclass(frozen=True, slots=True)
-class StepSkipped:
+@distinct
+class StepSkipped(NamedTuple):
     """The step's join was not satisfied, or its own condition was false (O2)."""
 
     at: float
     step: str
 
 
-@dataclass(frozen=True, slots=True)
-class StepStarted:
+@distinct
+class StepStarted(NamedTuple):
     """An attempt of the step starts."""
 
     at: float
@@ -198,8 +217,8 @@ class StepStarted:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class StepTimedOut:
+@distinct
+class StepTimedOut(NamedTuple):
     """The attempt is doomed; its action is being cancelled (F2)."""
 
     at: float
@@ -207,8 +226,8 @@ class StepTimedOut:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class StepRetrying:
+@distinct
+class StepRetrying(NamedTuple):
     """The attempt failed; the next one starts no earlier than ``until`` (F1)."""
 
     at: float
@@ -218,8 +237,8 @@ class StepRetrying:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class StepCompleted:
+@distinct
+class StepCompleted(NamedTuple):
     """The attempt's action returned this output."""
 
     at: float
@@ -228,8 +247,8 @@ class StepCompleted:
     output: Json
 
 
-@dataclass(frozen=True, slots=True)
-class StepFailed:
+@distinct
+class StepFailed(NamedTuple):
     """The step failed for good; attempt 0: before it could start."""
 
     at: float
@@ -238,8 +257,8 @@ class StepFailed:
     error: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class StepCancelled:
+@distinct
+class StepCancelled(NamedTuple):
     """The attempt under way when the execution was stopped has ended (K3)."""
 
     at: float
@@ -247,8 +266,8 @@ class StepCancelled:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class CompensationStarted:
+@distinct
+class CompensationStarted(NamedTuple):
     """An attempt of the step's compensation starts (F4)."""
 
     at: float
@@ -256,8 +275,8 @@ class CompensationStarted:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class CompensationTimedOut:
+@distinct
+class CompensationTimedOut(NamedTuple):
     """The compensation's attempt is doomed; its action is being cancelled."""
 
     at: float
@@ -265,8 +284,8 @@ class CompensationTimedOut:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class CompensationRetrying:
+@distinct
+class CompensationRetrying(NamedTuple):
     """The compensation's attempt failed; the next one starts no earlier than ``until``."""
 
     at: float
@@ -276,8 +295,8 @@ class CompensationRetrying:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class CompensationCompleted:
+@distinct
+class CompensationCompleted(NamedTuple):
     """The step's effect is undone."""
 
     at: float
@@ -285,8 +304,8 @@ class CompensationCompleted:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class CompensationFailed:
+@distinct
+class CompensationFailed(NamedTuple):
     """The step's compensation failed for good (F5); attempt 0: before it could start."""
 
     at: float
@@ -318,7 +337,7 @@ Event: TypeAlias = (
 )
 
 EVENTS: Final[dict[str, type[Event]]] = {event.__name__: event for event in Event.__args__}
-_FIELDS: Final = {event: tuple(field.name for field in fields(event)) for event in EVENTS.values()}
+_FIELDS: Final = {event: event._fields for event in EVENTS.values()}
 
 
 def to_json(event: Event) -> dict[str, Json]:

@@ -75,6 +75,11 @@ TERMINAL: Final = (Status.COMPLETED, Status.PARTIAL, Status.FAILED, Status.CANCE
 ACTIVE: Final = (Status.RUNNING, Status.PAUSED)
 STOPPING: Final = (Status.CANCELLING, Status.ROLLING_BACK)
 _STOPPED: Final = (*STOPPING, Status.FAILED, Status.CANCELLED)
+_WAITING: Final = (StepStatus.PENDING, StepStatus.RETRYING)
+
+# What every step becomes. To look a member up in its enum is slow before Python 3.12: a twentieth of a step's cost.
+_RUNNING: Final = StepStatus.RUNNING
+_COMPLETED: Final = StepStatus.COMPLETED
 
 Report: TypeAlias = dict[str, Json]
 
@@ -160,7 +165,7 @@ class State:
     def step_status(self, step: int) -> StepStatus:
         """Where a step stands, with what the execution's own status makes of it (F3, K3)."""
         status = self.statuses[step]
-        if (status is StepStatus.PENDING or status is StepStatus.RETRYING) and self.status in _STOPPED:
+        if status in _WAITING and self.status in _STOPPED:
             return StepStatus.CANCELLED
         return status
 
@@ -186,13 +191,13 @@ def apply(state: State, event: Event) -> None:  # noqa: PLR0915  # one exhaustiv
             index = state.workflow.index[step]
             state.open.pop(index, None)
             state.retrying.pop(index, None)
-            state.statuses[index] = StepStatus.RUNNING
+            state.statuses[index] = _RUNNING
             state.attempts[index] = attempt
             state.running[index] = attempt
             if attempt == 1 and len(state.inputs) > 1:
                 state.pinned[index] = len(state.inputs) - 1
         case StepCompleted(step=step, output=output):
-            index = _ended(state, step, StepStatus.COMPLETED)
+            index = _ended(state, step, _COMPLETED)
             state.outputs[step] = output
             if state.workflow.steps[index].compensation is not None:
                 state.undoable.append(index)

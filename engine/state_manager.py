@@ -21,6 +21,8 @@ from engine.workflow import Workflow
 
 _BUFFERED: Final = 1024
 """Events a subscriber may lag behind before it has to read them from the journal again."""
+_UNFOLDED: Final = 1024
+"""Durable events that may wait to be folded, beside two for each step: a report costs no less than they do."""
 
 
 class Numbered(NamedTuple):
@@ -30,12 +32,38 @@ class Numbered(NamedTuple):
     event: Event
 
 
+class _Durable:
+    """An execution's durable events, and the state they make: folded when somebody asks, or when too many wait."""
+
+    __slots__ = ("_most", "_state", "_unfolded", "seq")
+
+    def __init__(self, state: State) -> None:
+        self.seq = state.seq
+        self._state = state
+        self._unfolded: list[Event] = []
+        self._most = _UNFOLDED + 2 * len(state.workflow.steps)
+
+    def add(self, events: Sequence[Event]) -> None:
+        """These have become durable."""
+        self.seq += len(events)
+        self._unfolded += events
+        if len(self._unfolded) > self._most:
+            self.state()
+
+    def state(self) -> State:
+        """What they all make."""
+        for event in self._unfolded:
+            apply(self._state, event)
+        self._unfolded.clear()
+        return self._state
+
+
 class ExecutionStateManager:
     """Journals events, keeps the state that the durable ones make, and tells subscribers."""
 
     def __init__(self, journal: Journal | None = None) -> None:
         self.journal: Journal = journal if journal is not None else MemoryJournal()
-        self._states: dict[str, State] = {}
+        self._durable: dict[str, _Durable] = {}
         self._subscriptions: dict[str, list[Subscription]] = {}
         self._writing: dict[str, int] = {}
         """Where events are on their way into the journal, or did not get there: the number of the first."""
@@ -47,7 +75,7 @@ class ExecutionStateManager:
             JournalError: it could not be written; there is no such execution then.
         """
         await self.journal.append(execution, 1, (created,))
-        self._states.setdefault(execution, State(workflow, created.input))
+        self._durable.setdefault(execution, _Durable(State(workflow, created.input)))
         self._publish(execution, 1, (created,))
 
     async def append(self, execution: str, events: Sequence[Event]) -> None:
@@ -56,15 +84,19 @@ class ExecutionStateManager:
         Raises:
             JournalError: it could not be written; then it has not happened.
         """
-        state = self._states[execution]
-        first = state.seq + 1
+        durable = self._durable[execution]
+        first = durable.seq + 1
         self._writing[execution] = first
         await self.journal.append(execution, first, events)
-        for event in events:
-            apply(state, event)
+        durable.add(events)
         if execution in self._subscriptions:
             self._publish(execution, first, events)
         del self._writing[execution]
+
+    def adopt(self, execution: str, state: State) -> None:
+        """Keep its driver's state of an execution that has ended: it is what folding the durable events gives."""
+        assert state.seq == self._durable[execution].seq
+        self._durable[execution] = _Durable(state)
 
     async def state(self, execution: str) -> State:
         """What the execution's durable events make; it must not be changed.
@@ -73,23 +105,23 @@ class ExecutionStateManager:
             UnknownExecutionError: no journal knows it.
             JournalError: its events cannot be read.
         """
-        found = self._states.get(execution)
-        return found if found is not None else await self.load(execution)
+        found = self._durable.get(execution)
+        if found is None:
+            read = _Durable(_folded(execution, await self.journal.read(execution)))
+            found = self._durable.setdefault(execution, read)  # meanwhile it may have been taken up, and gone on
+        return found.state()
 
     async def load(self, execution: str) -> State:
-        """Fold an execution's journal anew (J1).
+        """Fold an execution's journal anew (J1). The state is the caller's own: the one reported is another.
 
         Raises:
             UnknownExecutionError: no journal knows it.
             JournalError: its events cannot be read.
         """
         events = await self.journal.read(execution)
-        created = events[0] if events else None
-        if not isinstance(created, ExecutionCreated):
-            message = f"execution {execution}: its first event is not ExecutionCreated"
-            raise JournalError(message)
-        state = fold(parse_workflow(created.workflow), created, events[1:])
-        self._states[execution] = state
+        state = _folded(execution, events)
+        self._durable[execution] = durable = _Durable(State(state.workflow, state.inputs[0]))
+        durable.add(events[1:])
         return state
 
     def subscribe(self, execution: str, after: int = 0) -> Subscription:
@@ -120,6 +152,23 @@ class ExecutionStateManager:
     def _publish(self, execution: str, first: int, events: Sequence[Event]) -> None:
         for subscription in self._subscriptions.get(execution, ()):
             subscription.offer(first, events)
+
+
+def _folded(execution: str, events: Sequence[Event]) -> State:
+    """What an execution's journal makes.
+
+    Raises:
+        JournalError: it makes no sense.
+    """
+    created = events[0] if events else None
+    if not isinstance(created, ExecutionCreated):
+        message = f"execution {execution}: its first event is not ExecutionCreated"
+        raise JournalError(message)
+    try:
+        return fold(parse_workflow(created.workflow), created, events[1:])
+    except Exception as error:
+        message = f"execution {execution}: its events make no sense: {type(error).__name__}: {error}"
+        raise JournalError(message) from error
 
 
 class Subscription(AsyncIterator[Numbered]):
@@ -186,8 +235,10 @@ class Subscription(AsyncIterator[Numbered]):
         if (first := self._manager.told_from(self.execution)) is not None:  # a report must not lag behind what is told
             missed = [numbered for numbered in missed if numbered.seq < first]
         self._buffer.extendleft(reversed(missed))
-        if not missed and not self._buffer and (await self._manager.state(self.execution)).terminal:
-            self.close()
+        if not missed and not self._buffer:
+            over = (await self._manager.state(self.execution)).terminal
+            if over and not self._buffer:  # its last events may have come while we looked
+                self.close()
 
     def _rouse(self) -> None:
         if self._wake is not None and not self._wake.done():

@@ -13,7 +13,7 @@ another copy gives the same state.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Final, assert_never
 
 from engine.errors import (
     ConditionError,
@@ -63,6 +63,11 @@ from engine.state import State, Status, StepStatus, apply
 from engine.values import fresh, json_faults, json_value
 from engine.workflow import Step
 
+# What every step is held against; see `engine.state` for why.
+_RUNNING: Final = Status.RUNNING
+_COMPENSATING: Final = StepStatus.COMPENSATING
+_PASSED: Final = (StepStatus.COMPLETED, StepStatus.FAILED)
+
 
 @dataclass(slots=True)
 class Decision:
@@ -109,7 +114,7 @@ def _control(decision: Decision, command: Begin | TakeUp | Pause | Resume | Canc
             decision.emit(ExecutionStarted(at))
             _advance(decision, state.roots())
         case TakeUp(), Status.RUNNING:
-            _advance(decision, list(state.open), woken=True)
+            _wake(decision)
         case TakeUp(), Status.CANCELLING | Status.ROLLING_BACK:
             _unwind(decision)
         case Pause(), Status.RUNNING:
@@ -136,7 +141,7 @@ def _start(decision: Decision, step: Step) -> None:
     state, at, index = decision.state, decision.at, step.index
     if state.retrying.get(index, at) > at:
         decision.accepted = False
-    elif state.status is Status.RUNNING and (index in state.open or index in state.retrying):
+    elif state.status is _RUNNING and (index in state.open or index in state.retrying):
         decision.emit(StepStarted(at, step.id, state.attempts[index] + 1))
     elif state.status is Status.ROLLING_BACK and not state.running and state.undoable[-1:] == [index]:
         decision.emit(CompensationStarted(at, step.id, state.undo_attempts.get(index, 0) + 1))
@@ -149,7 +154,7 @@ def _time_out(decision: Decision, step: Step, attempt: int) -> None:
     state, index = decision.state, step.index
     if state.running.get(index) != attempt or index in state.timed_out:
         decision.accepted = False
-    elif state.statuses[index] is StepStatus.COMPENSATING:
+    elif state.statuses[index] is _COMPENSATING:
         decision.emit(CompensationTimedOut(decision.at, step.id, attempt))
     elif state.stopping:
         decision.accepted = False
@@ -162,7 +167,7 @@ def _returned(decision: Decision, step: Step, value: Json) -> None:
     attempt = state.running[index]
     if index in state.timed_out:
         _failed(decision, step, _timeout_failure(decision, step, attempt))
-    elif state.statuses[index] is StepStatus.COMPENSATING:
+    elif state.statuses[index] is _COMPENSATING:
         decision.emit(CompensationCompleted(decision.at, step.id, attempt))
         _unwind(decision)
     elif faults := _output_faults(step, value):
@@ -192,7 +197,7 @@ def _raised(decision: Decision, step: Step, kind: str, message: str) -> None:
 
 
 def _timeout_failure(decision: Decision, step: Step, attempt: int) -> Failure:
-    undoing = decision.state.statuses[step.index] is StepStatus.COMPENSATING
+    undoing = decision.state.statuses[step.index] is _COMPENSATING
     policy = step.compensation if undoing and step.compensation else step
     error = StepTimeoutError(step.id, attempt, policy.timeout or 0.0)
     return Failure(step.id, attempt, type(error).__name__, str(error))
@@ -202,7 +207,7 @@ def _failed(decision: Decision, step: Step, failure: Failure, *, final: bool = F
     """An attempt failed: another one follows, or it was the last (F1, F5); ``final``: another one cannot cure it."""
     state, at, index = decision.state, decision.at, step.index
     attempt = state.running[index]
-    if state.statuses[index] is StepStatus.COMPENSATING and step.compensation is not None:
+    if state.statuses[index] is _COMPENSATING and step.compensation is not None:
         retries = step.compensation.retries
         if attempt < retries.max_attempts:
             decision.emit(CompensationRetrying(at, step.id, attempt, failure, at + retries.delay(attempt)))
@@ -252,7 +257,7 @@ def _advance(decision: Decision, wave: list[int], *, woken: bool = False) -> Non
         for index in wave:
             step = steps[index]
             runs = (woken and step.condition is None) or _join(decision, step)
-            if runs and (state.status is not Status.RUNNING or _prepare(decision, step, missing)):
+            if runs and (state.status is not _RUNNING or _prepare(decision, step, missing)):
                 continue
             if not state.active:
                 return
@@ -290,7 +295,7 @@ def _taken(state: State, step: Step) -> bool:
     taken = []
     for connection in connections:
         source = state.statuses[connection.source]
-        passed = source is StepStatus.COMPLETED or source is StepStatus.FAILED
+        passed = source in _PASSED
         if passed and connection.condition is not None:
             passed = connection.condition.evaluate(step.id, state.scope())
         taken.append(passed)
@@ -317,7 +322,7 @@ def _prepare(decision: Decision, step: Step, missing: dict[str, list[str]]) -> b
 
 
 def _wake(decision: Decision) -> None:
-    """After a resume: all that waits becomes ready by it, in the order of definition (C3)."""
+    """After a resume or a recovery: all that waits becomes ready by it, in the order of definition (C3)."""
     state, at = decision.state, decision.at
     steps = state.workflow.steps
     rested = [index for index, until in state.retrying.items() if until <= at]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from itertools import permutations
 from typing import Any, Final
 
 import pytest
@@ -40,7 +40,7 @@ FIELDS: Final[Mapping[str, st.SearchStrategy[Any]]] = {
 
 
 def events_of(kind: type[Event]) -> st.SearchStrategy[Event]:
-    drawn = {field.name: FIELDS[field.name] for field in fields(kind)}
+    drawn = {name: FIELDS[name] for name in kind._fields}
     if kind.__name__ == "RollbackStarted":
         drawn["error"] = st.none() | failures | st.builds(Failure, st.none(), st.none(), texts, texts)
     return st.builds(kind, **drawn)
@@ -52,6 +52,24 @@ def test_every_event_survives_json(kind: type[Event], data: st.DataObject) -> No
     event = data.draw(events_of(kind))
     text = json.dumps(to_json(event))
     assert from_json(json.loads(text)) == event
+
+
+def test_an_event_is_equal_to_its_own_kind_only() -> None:
+    alike = [kind for kind in EVENTS.values() if kind._fields == EVENTS["StepStarted"]._fields]
+    for kind, other in permutations(alike, 2):
+        event, lookalike = kind._make(kind._fields), other._make(kind._fields)
+        assert event == kind._make(kind._fields)
+        assert event != lookalike
+        assert not event == lookalike  # noqa: SIM201  # __eq__ and __ne__ are two methods
+        assert event != tuple(event)
+
+
+def test_an_event_is_frozen() -> None:
+    for kind in EVENTS.values():
+        event = kind._make(kind._fields)
+        for name in (*kind._fields, "more"):
+            with pytest.raises(AttributeError):
+                setattr(event, name, 1)
 
 
 def test_there_are_nineteen_events() -> None:

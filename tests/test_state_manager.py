@@ -19,7 +19,7 @@ from engine.messages import (
     StepCompleted,
     StepStarted,
 )
-from engine.state import Status, report
+from engine.state import Status, fold, report
 from engine.state_manager import ExecutionStateManager, Numbered, Subscription
 from machines.loop import SimulatedLoop
 from tests.histories import step, workflow
@@ -118,6 +118,36 @@ def test_a_state_is_what_folding_the_journal_gives() -> None:
         assert report(await manager.load("e")) == kept
         assert report(await ExecutionStateManager(journal).state("e")) == kept
         assert kept["steps"]["a"] == {"status": "COMPLETED", "attempts": 1, "output": {"n": 1}}
+
+    simulated(program())
+
+
+def test_events_that_nobody_asks_for_are_folded_when_too_many_wait() -> None:
+    async def program() -> None:
+        manager = ExecutionStateManager()
+        await manager.create("e", WORKFLOW, CREATED)
+        waiting = []
+        for number in range(3000):
+            await manager.append("e", [ExecutionStarted(float(number))])
+            waiting.append(len(manager._durable["e"]._unfolded))
+        assert max(waiting) == 1024 + 2 * len(WORKFLOW.steps)
+        state = await manager.state("e")
+        assert (state.seq, state.started_at) == (3001, 2999.0)
+
+    simulated(program())
+
+
+def test_the_state_of_an_execution_that_has_ended_is_its_drivers() -> None:
+    async def program() -> None:
+        manager = ExecutionStateManager(journal := MemoryJournal())
+        await live(manager)
+        state = fold(WORKFLOW, CREATED, EVENTS[1:])
+        manager.adopt("e", state)
+        assert await manager.state("e") is state
+        assert report(state) == report(await ExecutionStateManager(journal).state("e"))
+        with pytest.raises(AssertionError):
+            manager.adopt("e", fold(WORKFLOW, CREATED, EVENTS[1:-1]))
+        assert await manager.state("e") is state
 
     simulated(program())
 
