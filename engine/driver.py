@@ -94,6 +94,10 @@ class Driver:
         self._tasks: dict[int, asyncio.Task[Json]] = {}
         self._timeouts: dict[int, asyncio.TimerHandle] = {}
         self._retries: dict[int, asyncio.TimerHandle] = {}
+        self._interrupted: dict[int, Event] = {}
+        """Attempts that are under way by the journal, and are to run again as soon as they get a slot: their starts."""
+        self._again: list[Event] = []
+        """Those that have got one, and start when what was decided before is durable."""
         self._deadline: asyncio.TimerHandle | None = None
         self._closed = False
         self.task = self._loop.create_task(self._drive(), name=f"drive {execution}")
@@ -115,6 +119,9 @@ class Driver:
             JournalError: it could not be journaled, and has not happened.
             EngineClosedError: the engine was closed before.
         """
+        if self.task.done():
+            await self.wait()
+            return False
         reply: asyncio.Future[bool] = self._loop.create_future()
         self.post(command, reply)
         return await reply
@@ -170,6 +177,7 @@ class Driver:
                 self._wake = self._loop.create_future()
                 await self._wake
             await self._turn()
+        self._manager.adopt(self.execution, self.state)
 
     async def _turn(self) -> None:
         """Decide everything that waits in the mailbox, make it durable as one batch, then act on it."""
@@ -186,6 +194,15 @@ class Driver:
                 await self._manager.append(self.execution, events)
             for event in events:
                 self._perform(event)
+            if self._again:
+                again, self._again = self._again, []
+                for event in again:
+                    self._perform(event)
+        except JournalError as error:
+            message = f"execution {self.execution} stands still, recover it first: {error.reason}"
+            refusal = JournalError(message)
+            _refuse((reply for reply, _ in replies), refusal)
+            raise refusal from error
         except BaseException as error:
             _refuse((reply for reply, _ in replies), error)
             raise
@@ -202,6 +219,9 @@ class Driver:
         replies: list[tuple[asyncio.Future[bool], bool]],
     ) -> None:
         state, slots, lane = self.state, self._slots, self._lane
+        if type(command) is StartAttempt and (started := self._interrupted.pop(command.step, None)):
+            self._again.append(started)
+            return
         before = state.status
         decision = decide(state, command, at)
         if reply is not None:
@@ -213,7 +233,11 @@ class Driver:
             return
         events += decision.events
         if state.status is not before:
-            slots.forget(lane)
+            if state.active:
+                slots.hold(lane)
+            else:
+                slots.forget(lane)
+                self._yield_interrupted()
         for step in decision.ready:
             if retry := self._retries.pop(step, None):
                 retry.cancel()
@@ -295,9 +319,13 @@ class Driver:
 
     def _set_deadline(self) -> None:
         timeout, started = self.state.workflow.timeout, self.state.started_at
-        if timeout is not None and started is not None:
-            left = max(0.0, started + timeout - self._clock())
+        if timeout is None or started is None:
+            return
+        left = started + timeout - self._clock()
+        if left > 0:
             self._deadline = self._loop.call_later(left, self.post, Expire())
+        else:
+            self.post(Expire())
 
     def _stop(self) -> None:
         """Cancel what runs and what waits (F3, K3); a stopped execution's timers mean nothing any more."""
@@ -316,25 +344,40 @@ class Driver:
     # Coming and going
 
     def take_up(self) -> None:
-        """Go on with an execution that another engine, or an earlier life of this one, left unfinished (J3)."""
-        state, steps = self.state, self.state.workflow.steps
+        """Go on with an execution that another engine, or an earlier life of this one, left unfinished (J3).
+
+        Attempts under way by the journal wait for their slots in that order; who calls this dispatches them. Those that
+        had timed out, and those of an execution that is stopped, ended with the crash, and need none. That is decided
+        before any other starts, and so is a deadline that has passed.
+        """
+        state = self.state
         if state.status is Status.PENDING:
             self.post(Begin())
             return
+        self.post(TakeUp())
         if state.active:
             self._set_deadline()
-        for index, attempt in list(state.running.items()):
-            self._lane.held += 1
-            self._slots.free -= 1
-            if index in state.timed_out:
-                self._hand_in(AttemptYielded(index))
-            elif state.statuses[index] is StepStatus.COMPENSATING:
-                self._undo(steps[index], attempt)
+        for index, attempt in state.running.items():
+            undoing = state.statuses[index] is StepStatus.COMPENSATING
+            if index in state.timed_out or (state.stopping and not undoing):
+                self.post(AttemptYielded(index))
             else:
-                self._start(steps[index], attempt)
+                kind = CompensationStarted if undoing else StepStarted
+                self._interrupted[index] = kind(self._clock(), state.workflow.steps[index].id, attempt)
+                self._slots.enqueue(self._lane, index, first=True)
         for index, until in state.retrying.items():
             self._retry(index, until)
-        self.post(TakeUp())
+
+    def _yield_interrupted(self) -> None:
+        """The execution is stopped: what was to run again has ended with the crash."""
+        for step in self._interrupted:
+            self.post(AttemptYielded(step))
+        self._interrupted.clear()
+
+    async def quit(self) -> None:
+        """End what still runs of an execution that cannot go on; its slots come back."""
+        self._stop()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def close(self) -> None:
         """End everything without a further word to the journal: the execution can be recovered from it."""

@@ -3,6 +3,7 @@
 Rule 1: a slot is held from the grant until the action has really ended; who was granted one gives it back once.
 Rule 2: tickets are drawn in the order in which steps become ready; the lowest ticket goes first, whichever
 execution it belongs to, unless its own execution's limit holds it back. Then it keeps its ticket.
+Rule 3: attempts that run again after a crash go first: their tickets are lower than all others.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
+from typing import Final
+
+_FIRST: Final = -(2**62)
 
 
 class Lane:
@@ -31,12 +35,13 @@ class Slots:
     def __init__(self, total: int) -> None:
         self.free = total
         self._tickets = count()
+        self._first = count(_FIRST)
         self._heads: list[tuple[int, Lane]] = []
         """The first ticket of each lane that may be served; entries whose ticket has gone are passed over."""
 
-    def enqueue(self, lane: Lane, step: int) -> None:
-        """The step is ready: it gets a ticket."""
-        ticket = next(self._tickets)
+    def enqueue(self, lane: Lane, step: int, *, first: bool = False) -> None:
+        """The step is ready: it gets a ticket; ``first``: it is to run again, and its lane has no other tickets yet."""
+        ticket = next(self._first if first else self._tickets)
         lane.waiting.append((ticket, step))
         if len(lane.waiting) == 1:
             heappush(self._heads, (ticket, lane))
@@ -44,6 +49,12 @@ class Slots:
     def forget(self, lane: Lane) -> None:
         """The lane's steps may not start any more: their tickets are void."""
         lane.waiting.clear()
+
+    def hold(self, lane: Lane) -> None:
+        """The same, but for attempts that are to run again: these are under way already."""
+        waiting = lane.waiting
+        while waiting and waiting[-1][0] >= 0:
+            waiting.pop()
 
     def release(self, lane: Lane) -> None:
         """A slot comes back."""

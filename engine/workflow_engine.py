@@ -20,7 +20,7 @@ from engine.driver import Action, Driver
 from engine.errors import EngineClosedError, JournalError, ValidationError
 from engine.messages import Begin, Cancel, ExecutionCreated, Json, Pause, Resume
 from engine.slots import Slots
-from engine.state import Report, State, fold, report
+from engine.state import Report, State, report
 from engine.state_manager import ExecutionStateManager, Subscription
 from engine.values import fresh, json_faults
 from engine.workflow import Workflow
@@ -58,6 +58,8 @@ class WorkflowEngine:
         self._clock = clock
         self._new_id = new_id
         self._drivers: dict[str, Driver] = {}
+        self._starting: dict[str, None] = {}
+        self._recovering = asyncio.Lock()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -87,10 +89,13 @@ class WorkflowEngine:
         values = _object("input", input_data)
         execution = self._new_id()
         created = ExecutionCreated(self._clock(), workflow.definition, values)
-        await self._manager.create(execution, workflow, created)
+        self._starting[execution] = None  # a recovery that comes upon it leaves it to us
+        try:
+            await self._manager.create(execution, workflow, created)
+        finally:
+            del self._starting[execution]
         self._check_open()
-        if execution not in self._drivers:  # a recovery may have come upon it first
-            self._drive(execution, State(workflow, values)).post(Begin())
+        self._drive(execution, State(workflow, values)).post(Begin())
         return execution
 
     async def pause_execution(self, execution_id: str) -> bool:
@@ -138,10 +143,8 @@ class WorkflowEngine:
             JournalError: it cannot go on, because its events cannot be journaled.
             EngineClosedError: this engine was closed before it ended.
         """
-        if driver := self._drivers.get(execution_id):
+        if driver := await self._driver_of(execution_id):
             await driver.wait()
-        else:
-            await self._check_ended(execution_id)
         return await self.get_execution(execution_id)
 
     def subscribe(self, execution_id: str, after: int = 0) -> Subscription:
@@ -149,29 +152,38 @@ class WorkflowEngine:
         return self._manager.subscribe(execution_id, after)
 
     async def recover(self) -> list[str]:
-        """Take up every unfinished execution of the journal (J3). Returns their ids, oldest first.
+        """Take up every unfinished execution that this engine does not drive (J3). Returns their ids, oldest first.
+
+        Attempts that were under way run again as slots allow, before anything that is new. Where this engine itself had
+        to give an execution up, because it could not be journaled (J4), its actions are cancelled and awaited first.
 
         Raises:
-            JournalError: the journal cannot be read.
+            JournalError: the journal cannot be read, or what it has of an execution, which is named; none was taken up.
             EngineClosedError: this engine was closed.
         """
-        self._check_open()
-        found: dict[str, State] = {}
-        for execution in await self._manager.journal.unfinished():
-            if self._drives(execution):
-                continue
-            if broken := self._drivers.get(execution):
-                await broken.close()
-            events = await self._manager.journal.read(execution)
-            durable = await self._manager.load(execution)
-            created = events[0]
-            assert isinstance(created, ExecutionCreated)
-            found[execution] = fold(durable.workflow, created, events[1:])
-        self._check_open()
-        taken = [execution for execution in found if not self._drives(execution)]
-        for execution in taken:  # all at one moment: what was running has its slots before anything new does (C1)
-            self._drive(execution, found[execution]).take_up()
-        return taken
+        async with self._recovering:
+            self._check_open()
+            adrift: dict[str, State] = {}
+            for execution in await self._manager.journal.unfinished():
+                if execution in self._starting or self._drives(execution):
+                    continue
+                state = await self._load(execution)
+                if not state.terminal:  # it may have ended since it was listed
+                    adrift[execution] = state
+            broken = [self._drivers[execution] for execution in adrift if execution in self._drivers]
+            await asyncio.gather(*[driver.quit() for driver in broken])
+            self._check_open()
+            for execution, state in adrift.items():  # all at one moment: what was running is in line before what is new
+                self._drive(execution, state).take_up()
+            self._slots.dispatch()
+            return list(adrift)
+
+    async def _load(self, execution: str) -> State:
+        try:
+            return await self._manager.load(execution)
+        except JournalError as error:
+            message = f"execution {execution} cannot be recovered, and so none was: {error.reason}"
+            raise JournalError(message) from error
 
     async def close(self) -> None:
         """Stop without a further word to the journal: unfinished executions can be recovered from it."""
@@ -198,18 +210,19 @@ class WorkflowEngine:
 
     async def _command(self, execution: str, command: Pause | Resume | Cancel) -> bool:
         self._check_open()
-        if self._drives(execution):
-            return await self._drivers[execution].ask(command)
-        await self._check_ended(execution)
-        return False
+        driver = await self._driver_of(execution)
+        return driver is not None and await driver.ask(command)
 
-    async def _check_ended(self, execution: str) -> None:
-        """Raise unless an execution that no driver of ours has is over."""
-        state = await self._manager.state(execution)
-        if not state.terminal:
+    async def _driver_of(self, execution: str) -> Driver | None:
+        """Who drives an execution, or cannot go on with it; None if it is over."""
+        if not self._drives(execution):
+            if (await self._manager.state(execution)).terminal:
+                return None
             self._check_open()
-            message = f"execution {execution} is not driven by this engine: recover it first"
-            raise JournalError(message)
+            if execution not in self._drivers:  # a recovery may have come meanwhile
+                message = f"execution {execution} is not driven by this engine: recover it first"
+                raise JournalError(message)
+        return self._drivers[execution]
 
     def _check_open(self) -> None:
         if self._closed:

@@ -417,7 +417,8 @@ def test_a_journal_that_fails_on_the_way(tmp_path: Path) -> None:
     found = lockstep(*arguments, cwd=tmp_path, preexec_fn=limit)
     assert found.returncode == 3, found.stderr
     assert "Traceback" not in found.stderr
-    assert "lockstep run: cannot go on: the journal failed: j: " in found.stderr
+    assert "lockstep run: cannot go on: the journal failed: execution " in found.stderr
+    assert " stands still, recover it first: j: " in found.stderr
     result = outcome(tmp_path / "out")
     assert result["status"] == "RUNNING"
     assert result["error"]["type"] == "JournalError"

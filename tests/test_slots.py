@@ -69,15 +69,29 @@ def test_a_lane_holds_what_it_was_granted_though_it_is_forgotten() -> None:
     assert (bench.lanes[0].held, bench.slots.free) == (1, 0)
 
 
-def test_nothing_is_granted_while_more_is_held_than_there_are_slots() -> None:
-    bench = Bench(1, None)
-    bench.slots.free -= 2  # attempts that were under way, taken up by an engine with fewer slots
-    bench.lanes[0].held += 2
+def test_what_is_to_run_again_goes_before_all_that_is_ready_in_its_own_order() -> None:
+    bench = Bench(1, None, None, None)
+    bench.ready((0, 10), (0, 11))
+    for lane, step in ((1, 20), (1, 21), (2, 30)):
+        bench.slots.enqueue(bench.lanes[lane], step, first=True)
+    bench.ready((1, 22))
+    for lane in (0, 1, 1, 2, 0):
+        bench.release(lane)
+    assert bench.granted == [(0, 10), (1, 20), (1, 21), (2, 30), (0, 11), (1, 22)]
+
+
+def test_what_is_to_run_again_keeps_its_place_while_its_lane_is_held() -> None:
+    bench = Bench(1, None, None)
     bench.ready((0, 10))
+    for lane, step in ((1, 20), (1, 21), (0, 11)):
+        bench.slots.enqueue(bench.lanes[lane], step, first=True)
+    bench.ready((1, 22))
+    bench.slots.hold(bench.lanes[1])
+    for lane in (0, 1, 1):
+        bench.release(lane)
+    assert bench.granted == [(0, 10), (1, 20), (1, 21), (0, 11)]
     bench.release(0)
-    assert bench.granted == []
-    bench.release(0)
-    assert bench.granted == [(0, 10)]
+    assert len(bench.granted) == 4, "what was ready is forgotten"
 
 
 def test_a_grant_may_ask_for_the_next_one() -> None:

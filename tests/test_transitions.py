@@ -697,11 +697,11 @@ def test_a_pending_execution_is_cancelled_at_once(*, rollback: bool) -> None:
 # J3: taking up
 
 
-def test_taking_up_makes_ready_what_was_open_in_that_order() -> None:
+def test_taking_up_makes_ready_all_that_waits_in_the_order_of_definition() -> None:
     core = Core(workflow(step("b", "a"), step("a"), step("c"), step("d", condition="input.x == 1")), {"x": 1}).begin()
     core.complete("a")
     core.run("c")
-    assert core.ready(TakeUp()) == ["d", "b"]
+    assert core.ready(TakeUp()) == ["b", "d"], "like after a resume"
 
 
 def test_taking_up_a_rollback_goes_on_with_the_newest_that_is_left() -> None:

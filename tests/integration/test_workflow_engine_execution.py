@@ -111,6 +111,14 @@ class Office:
         finally:
             await journal.close()
 
+    async def unfinished(self) -> list[str]:
+        """The executions that the file has as unfinished."""
+        journal = await SqliteJournal.open(self.path)
+        try:
+            return await journal.unfinished()
+        finally:
+            await journal.close()
+
     async def told(self, execution: str = "x1") -> list[str]:
         """The same in brief."""
         return [brief(event) for event in await self.events(execution)]
@@ -596,6 +604,7 @@ class TestWorkflowExecution:
         with pytest.raises(EngineClosedError):
             await engine.start_workflow(definition)
         assert sorted(gates.cancelled) == ["b", "p"]
+        assert await office.unfinished() == [execution, paused]
         async with office.engine() as engine:
             assert outputs(await engine.wait("x1")) == {"over": {"n": 0}}
             assert [await engine.get_execution(each) for each in (execution, paused)] == before
@@ -889,7 +898,7 @@ class TestWorkflowExecution:
         for statements, reason in (
             ("CREATE TABLE t (a)", "but not a journal"),
             ("PRAGMA application_id = 7; CREATE TABLE t (a)", "but not a journal"),
-            (f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 9", "versions up to 1"),
+            (f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 9", "versions up to 2"),
         ):
             path.unlink()
             with closing(sqlite3.connect(path)) as other:
