@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,7 @@ from engine.actions import ACTIONS
 from engine.errors import JournalError, UnknownExecutionError
 from engine.journal import Journal, MemoryJournal
 from engine.messages import (
+    EVENTS,
     Event,
     ExecutionCreated,
     ExecutionEnded,
@@ -28,7 +29,7 @@ from engine.messages import (
     StepCompleted,
     StepFailed,
 )
-from engine.sqlite_journal import APPLICATION_ID, SCHEMA_VERSION, SqliteJournal
+from engine.sqlite_journal import APPLICATION_ID, SCHEMA_VERSION, SqliteJournal, _text
 from engine.state_manager import ExecutionStateManager
 from engine.workflow_engine import WorkflowEngine
 from machines.loop import SimulatedLoop
@@ -80,12 +81,24 @@ def seen_from_outside(path: Path, execution: str = "e") -> list[int]:
     return [seq for (seq,) in rows]
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Somebody else is writing to the file."""
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
+
+
+def sqlite_error(kind: type[sqlite3.Error], message: str, name: str) -> sqlite3.Error:
+    """What SQLite raises by itself."""
+    error = kind(message)
+    error.sqlite_errorcode = getattr(sqlite3, name)
+    error.sqlite_errorname = name
+    return error
 
 
 class Statements:
@@ -147,7 +160,7 @@ def test_another_journal_on_the_same_file_has_it_all(tmp_path: Path, run: Callab
             assert await journal.unfinished() == []
 
     run(program())
-    assert [path.name for path in tmp_path.iterdir()] == ["j"], "closing left something beside the file"
+    assert names(tmp_path) == ["j", "j.lock"], "closing left something beside the file and its lock"
 
 
 def test_nothing_follows_the_end_of_an_execution(tmp_path: Path) -> None:
@@ -235,6 +248,17 @@ def test_an_event_is_compact_json_that_people_can_read(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "j")) as other:
         (text,) = other.execute("SELECT event FROM events WHERE seq = 2").fetchone()
     assert text == '{"type":"StepCompleted","at":0.25,"step":"a","attempt":1,"output":{"b":"é","a":1}}'
+
+
+@pytest.mark.parametrize("kind", EVENTS.values())
+def test_each_kind_of_event_is_kept_as_its_json(kind: type[Event]) -> None:
+    failure = Failure(None, None, 'E"', "100 %s of\n{it}")
+    values: tuple[Any, ...] = (None, True, 1, -0.5, 1e300, 'a%sb"\u2028', "", [1, {"b": [], "a": None}], {}, failure)
+    for value in values:
+        event = kind._make(value for _ in kind._fields)
+        document = {name: value.to_json() if value is failure else value for name in kind._fields}
+        expected = json.dumps({"type": kind.__name__, **document}, ensure_ascii=False, separators=(",", ":"))
+        assert _text(event) == expected
 
 
 def test_what_json_does_not_have_is_refused(tmp_path: Path) -> None:
@@ -467,6 +491,30 @@ def test_unfinished_costs_the_same_with_many_finished_executions(tmp_path: Path)
     assert really(instructions(10_000)) == really(instructions(10)) > 0
 
 
+def test_nothing_is_searched_for_row_by_row(tmp_path: Path) -> None:
+    async def program() -> None:
+        async with opened(tmp_path / "j") as journal:
+            await journal.append("e", 1, [CREATED])
+            seen: list[str] = []
+            connection = journal._connection
+            assert connection is not None
+            connection.set_trace_callback(seen.append)
+            await journal.unfinished()
+            await journal.read("e", 0)
+            await journal.append("e", 2, [STARTED])
+            connection.set_trace_callback(None)
+            queries = [
+                each for each in seen if each.split()[0] in {"SELECT", "UPDATE", "DELETE"} and "owner" not in each
+            ]
+            plans = [row[3] for each in queries for row in journal._select(f"EXPLAIN QUERY PLAN {each}")]
+            assert "SCAN executions USING INDEX unfinished" in plans
+            assert "SEARCH events USING PRIMARY KEY (execution=? AND seq>?)" in plans
+            by_name = "SEARCH executions USING INDEX sqlite_autoindex_executions_1 (execution=?)"
+            assert {*plans[1:]} == {by_name, "SEARCH events USING PRIMARY KEY (execution=? AND seq>?)"}, plans
+
+    really(program())
+
+
 # Files that are none of ours
 
 
@@ -528,12 +576,14 @@ def a_later_version(path: Path) -> None:
 def test_a_strange_file_is_refused_and_left_as_it_is(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
     path = tmp_path / "j"
     make(path)
-    before = path.read_bytes()
-    with pytest.raises(JournalError) as refusal:
-        really(SqliteJournal.open(path))
-    assert refusal.value.reason == f"{path}: {reason}"
-    assert path.read_bytes() == before
-    assert [each.name for each in tmp_path.iterdir()] == ["j"]
+    before, beside = path.read_bytes(), names(tmp_path)
+    ways: list[dict[str, Any]] = [{}, {"read_only": True}, {"take_over": True}]
+    for options in ways:
+        with pytest.raises(JournalError) as refusal:
+            really(SqliteJournal.open(path, **options))
+        assert refusal.value.reason == f"{path}: {reason}"
+        assert path.read_bytes() == before
+        assert names(tmp_path) == beside
 
 
 @pytest.mark.parametrize(
@@ -580,14 +630,214 @@ def test_a_damaged_journal_says_where(tmp_path: Path, damage: str, reason: str) 
     really(program())
 
 
-def test_two_that_open_a_new_file_at_once_both_have_it(tmp_path: Path) -> None:
+# Reading only
+
+
+def test_reading_only_takes_nothing_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+
     async def program() -> None:
-        journals = await asyncio.gather(*(SqliteJournal.open(tmp_path / "j") for _ in range(8)))
-        await asyncio.gather(*(each.append(f"e{n}", 1, [CREATED]) for n, each in enumerate(journals)))
-        assert sorted(await journals[0].unfinished()) == [f"e{n}" for n in range(8)]
-        await asyncio.gather(*(each.close() for each in journals))
+        async with opened(path) as journal:
+            await journal.append("e", 1, [CREATED, STARTED])
+            async with opened(path, read_only=True) as reader:
+                assert await reader.read("e") == [CREATED, STARTED]
+                await journal.append("f", 1, [CREATED])
+                assert await reader.unfinished() == ["e", "f"]
+                with pytest.raises(JournalError, match=f"{path}: it was opened for reading only"):
+                    await reader.append("e", 3, [ENDED])
+                await reader.append("e", 3, [])
+            await journal.append("e", 3, [ENDED])
+        before = path.read_bytes(), path.stat().st_mtime_ns
+        (tmp_path / "j.lock").unlink()
+        async with opened(path, read_only=True) as reader:
+            assert await reader.unfinished() == ["f"]
+            assert await reader.begun() == 2
+            assert await reader.read("e") == [CREATED, STARTED, ENDED]
+            assert names(tmp_path) == ["j"]
+        assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+        assert names(tmp_path) == ["j"]
 
     really(program())
+
+
+def test_a_reader_sees_owners_come_and_go(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+
+    async def program() -> None:
+        async with opened(path):
+            pass
+        async with opened(path, read_only=True) as reader:
+            for n in range(3):
+                async with opened(path) as journal:
+                    await journal.append(f"e{n}", 1, [CREATED])
+                    assert await reader.begun() == n + 1
+                assert await reader.begun() == n + 1
+            path.rename(tmp_path / "k")
+            with pytest.raises(JournalError, match=f"{path}: No such file or directory"):
+                await reader.begun()
+            async with opened(path):
+                assert await reader.begun() == 0
+
+    really(program())
+
+
+def test_what_changes_while_it_is_read_is_read_again(tmp_path: Path) -> None:
+    """A file without a log is read without locks: if an owner came meanwhile, what was read may be anything."""
+    path = tmp_path / "j"
+    owners: list[SqliteJournal] = []
+    asked = count()
+
+    class Slow(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            found = super().execute(sql, parameters)
+            if "count" in sql and next(asked) == 0:
+                owners.append(asyncio.run(coming()))
+            return found
+
+    class Reading(SqliteJournal):
+        connection_class: ClassVar[type[sqlite3.Connection]] = Slow
+
+    async def coming() -> SqliteJournal:
+        journal = await SqliteJournal.open(path)
+        await journal.append("e", 1, [CREATED])
+        return journal
+
+    async def program() -> None:
+        async with opened(path):
+            pass
+        reader = await Reading.open(path, read_only=True)
+        assert await reader.begun() == 1
+        await reader.close()
+        await owners[0].close()
+
+    really(program())
+    assert next(asked) == 2
+
+
+def test_a_reader_says_when_it_would_have_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Helpless(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            raise sqlite_error(sqlite3.OperationalError, "unable to open database file", "SQLITE_CANTOPEN")
+
+    async def program() -> None:
+        async with opened(tmp_path / "j"):
+            monkeypatch.setattr(SqliteJournal, "connection_class", Helpless)
+            with pytest.raises(JournalError) as refusal:
+                await SqliteJournal.open(tmp_path / "j", read_only=True)
+            assert refusal.value.reason == (
+                f"{tmp_path / 'j'}: it was not closed, and its log can be read only where SQLite may write j-shm "
+                "beside it: unable to open database file (SQLITE_CANTOPEN)"
+            )
+
+    really(program())
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file or directory"), (b"", "it is not an SQLite database")],
+    ids=["none", "empty"],
+)
+def test_there_must_be_something_to_read(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    if content is not None:
+        (tmp_path / "j").write_bytes(content)
+    before = names(tmp_path)
+    with pytest.raises(JournalError, match=f"{tmp_path / 'j'}: {reason}"):
+        really(SqliteJournal.open(tmp_path / "j", read_only=True))
+    assert names(tmp_path) == before
+
+
+# Files of an earlier version
+
+VERSION_1 = (
+    "PRAGMA journal_mode = WAL",
+    """CREATE TABLE executions (
+        ordinal INTEGER PRIMARY KEY, execution TEXT NOT NULL UNIQUE, last INTEGER NOT NULL, ended INTEGER NOT NULL)""",
+    "CREATE INDEX unfinished ON executions (ordinal) WHERE NOT ended",
+    """CREATE TABLE events (
+        execution TEXT NOT NULL, seq INTEGER NOT NULL, event TEXT NOT NULL, PRIMARY KEY (execution, seq)
+    ) WITHOUT ROWID""",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    "PRAGMA user_version = 1",
+    "INSERT INTO executions VALUES (1, 'e', 2, 0)",
+    """INSERT INTO events VALUES ('e', 1, '{"type":"ExecutionCreated","at":0.0,"workflow":{},"input":{}}')""",
+    """INSERT INTO events VALUES ('e', 2, '{"type":"ExecutionStarted","at":0.5}')""",
+)
+
+
+def version(path: Path) -> int:
+    return int.from_bytes(path.read_bytes()[60:64], "big")
+
+
+def test_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    sqlite_file(path, *VERSION_1)
+
+    async def program() -> None:
+        before = path.read_bytes()
+        async with opened(path, read_only=True) as reader:
+            assert len(await reader.read("e")) == 2
+        assert path.read_bytes() == before
+        async with opened(path) as journal:
+            assert version(path) == SCHEMA_VERSION, "the header said it late"
+            assert len(await journal.read("e")) == 2
+            await journal.append("e", 3, [ENDED])
+            await journal.append("f", 1, [CREATED])
+        async with opened(path) as journal:
+            assert await journal.unfinished() == ["f"]
+            assert journal._select("PRAGMA integrity_check") == [("ok",)]
+            assert journal._select("PRAGMA journal_mode") == [("wal",)]
+
+    really(program())
+
+
+def test_it_is_left_alone_while_somebody_has_it(tmp_path: Path) -> None:
+    """A program of that version knows nothing of owners, and would go on writing."""
+    path = tmp_path / "j"
+    sqlite_file(path, *VERSION_1)
+    before = path.read_bytes()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("SELECT * FROM events").fetchall()
+        with pytest.raises(JournalError, match=f"{path}: database is locked"):
+            really(SqliteJournal.open(path, busy_timeout=0.01))
+        assert path.read_bytes() == before
+    really(SqliteJournal.open(path)).abandon()
+    assert version(path) == SCHEMA_VERSION
+
+
+def test_it_is_brought_up_to_date_whole_or_not_at_all(tmp_path: Path) -> None:
+    """The opening dies at each of its statements in turn; the next one finds a journal, of one version or the other."""
+
+    class Dying(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            statements.append(sql)
+            if len(statements) == limit:
+                raise sqlite_error(sqlite3.OperationalError, "disk I/O error", "SQLITE_IOERR")
+            return super().execute(sql, parameters)
+
+    class Failing(SqliteJournal):
+        connection_class: ClassVar[type[sqlite3.Connection]] = Dying
+
+    versions = []
+    for limit in count(1):
+        statements: list[str] = []
+        path = tmp_path / f"j{limit}"
+        sqlite_file(path, *VERSION_1)
+        try:
+            really(Failing.open(path)).abandon()
+        except JournalError as error:
+            assert error.reason == f"{path}: disk I/O error (SQLITE_IOERR)"  # noqa: PT017  # the last one succeeds
+        else:
+            break
+        versions.append(version(path))
+
+        async def program(path: Path = path) -> None:
+            async with opened(path) as journal:
+                assert len(await journal.read("e")) == 2
+                await journal.append("e", 3, [ENDED])
+
+        really(program())
+    assert versions == sorted(versions)
+    assert {*versions} == {1, SCHEMA_VERSION}
 
 
 # The engine on it
@@ -641,8 +891,15 @@ def test_a_new_engine_goes_on_where_a_crash_left_the_file(tmp_path: Path) -> Non
         loop = SimulatedLoop()
         loop.tape = Tape(latencies=bytes([140] * 200)).reader()
 
-        async def begin(path: Path = path, loop: SimulatedLoop = loop) -> None:
-            manager = ExecutionStateManager(await SqliteJournal.open(path))
+        living: list[SqliteJournal] = []
+
+        class Mortal(SqliteJournal):
+            def __init__(self, *arguments: Any, living: list[SqliteJournal] = living, **options: Any) -> None:
+                super().__init__(*arguments, **options)
+                living.append(self)
+
+        async def begin(path: Path = path, loop: SimulatedLoop = loop, kind: type[Mortal] = Mortal) -> None:
+            manager = ExecutionStateManager(await kind.open(path))
             engine = WorkflowEngine(manager, ACTIONS, clock=loop.time, new_id=lambda: "e")
             await engine.start_workflow(DEFINITION, {"x": 1.0})
 
@@ -658,6 +915,8 @@ def test_a_new_engine_goes_on_where_a_crash_left_the_file(tmp_path: Path) -> Non
         loop.advance(crash)
         del beginning
         loop.abandon()
+        for each in living:
+            each.abandon()
         ends.append(loop.run(recover()))
         loop.close()
     assert list(dict.fromkeys(ends)) == ["never begun", "COMPLETED", "over"], ends
