@@ -6,6 +6,8 @@
 #   TIME     seconds of fuzzing                           (60)
 #   WORKERS  processes to fuzz with                       (all: one for each core)
 #   CASE     the case file to replay
+#   CASES    fresh cases to crash                         (500)
+#   KILLS    processes to kill                            (200)
 #   TARGET   MODULE:FACTORY, an engine other than ours
 #   JSON     a file for the machine-readable report
 #   ARGS     anything else for the command behind the target
@@ -14,6 +16,8 @@ PYTHON ?= python3
 TIME = 60
 WORKERS = all
 CASE =
+CASES = 500
+KILLS = 200
 TARGET =
 JSON =
 ARGS =
@@ -113,6 +117,16 @@ replay: $(READY) ## Carry out a saved case again: make replay CASE=tests/regress
 .PHONY: reach
 reach: $(READY) ## Show which situations the machines get to, and which they never do
 	@$(LOCKSTEP) reach $(OPTIONS)
+
+# The committed regressions and CASES fresh cases, crashed at every boundary of their journals.
+.PHONY: crashes
+crashes: $(READY) ## Crash at every boundary of the journal of many cases, and recover
+	@$(LOCKSTEP) crashes --cases $(CASES) $(if $(JSON),--json '$(JSON)') $(ARGS) tests/regressions/*.json
+
+# `make test` does the same with 20 of them.
+.PHONY: kills
+kills: $(READY) ## End KILLS processes with SIGKILL, and look for anything that is lost
+	@KILLS=$(KILLS) $(BIN)/python -m pytest --quiet tests/integration/test_crash.py $(ARGS)
 
 .PHONY: canary
 canary: $(READY) ## Test the tester: every planted bug must be found

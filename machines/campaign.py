@@ -46,7 +46,8 @@ SILENCE = 300.0
 _DEATHS: Final = 3
 """Workers that may die one after the other without a word, before nobody takes their place."""
 _TICK: Final = 0.2
-_TAIL: Final = 3000
+_TAIL: Final = 20_000
+"""Characters of a lost worker's log that are kept: a dump of a hundred frames, wherever their files lie."""
 _DONE: Final = "done"
 _SUCCESSOR: Final = "successor"
 _STOP: Final = "stop"

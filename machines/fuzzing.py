@@ -14,6 +14,7 @@ import os
 import secrets
 import shlex
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
@@ -251,25 +252,35 @@ def _standing(totals: Totals) -> str:
     return ", ".join(parts)
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, several: str = "") -> str:
+    """A number of things; what several of them are called, if that is not the word with an s."""
+    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
 
 
 # What came of it
 
 
-def expected_of(totals: Totals) -> list[str]:
-    """What such a campaign should reach, if it lasts."""
-    from machines.reach import expected  # noqa: PLC0415  # see ``fuzz``
+def goals_of(totals: Totals) -> dict[str, Mapping[str, float]]:
+    """What each machine of such a campaign should reach, if it lasts; those without goals are left out."""
+    from machines.registry import MACHINES  # noqa: PLC0415  # see ``fuzz``
 
-    return expected() if _LIFECYCLE in totals.plan.machines and totals.plan.workflow is None else []
+    if totals.plan.workflow is not None:
+        return {}
+    return {name: MACHINES[name].goals for name in totals.plan.machines if MACHINES[name].goals}
+
+
+def _missing(totals: Totals) -> list[str]:
+    return [
+        f"{machine}: {name}"
+        for machine, goals in goals_of(totals).items()
+        for name in goals
+        if name not in totals.reach_of.get(machine, {})
+    ]
 
 
 def _share(totals: Totals) -> str:
-    names = expected_of(totals)
-    reach: Mapping[str, int] = totals.reach_of.get(_LIFECYCLE, {})
-    return f"{sum(name in reach for name in names)} of {len(names)}" if names else str(len(totals.reach))
+    goals = sum(map(len, goals_of(totals).values()))
+    return f"{goals - len(_missing(totals))} of {goals}" if goals else str(len(totals.reach))
 
 
 def tell_totals(totals: Totals) -> None:
@@ -285,15 +296,16 @@ def tell_totals(totals: Totals) -> None:
 
 def tell_reach(totals: Totals) -> None:
     """What was reached, in how many cases; and what was not."""
-    names = expected_of(totals)
-    lifecycles: Mapping[str, int] = totals.reach_of.get(_LIFECYCLE, {})
-    cases = totals.cases_of[_LIFECYCLE]
-    click.echo(
-        f"\nreached {_share(totals)} situations" + ("" if not names else " that lifecycles are expected to reach")
-    )
-    if names:
-        _tell_table(names, lifecycles, cases)
-    if rest := {name: count for name, count in totals.reach.items() if name not in names}:
+    goals = goals_of(totals)
+    click.echo(f"\nreached {_share(totals)} situations" + (" that are expected" if goals else ""))
+    for machine, names in goals.items():
+        click.echo(f"{machine}, in {counted(totals.cases_of[machine], 'case')}:")
+        _tell_table(list(names), totals.reach_of.get(machine, {}), totals.cases_of[machine])
+    rest: Counter[str] = Counter()
+    for machine, reach in totals.reach_of.items():
+        rest.update({name: count for name, count in reach.items() if name not in goals.get(machine, {})})
+    if rest:
+        click.echo("beside that:")
         _tell_table(sorted(rest), rest, totals.cases)
 
 
@@ -348,7 +360,7 @@ def report_of(totals: Totals) -> dict[str, Json]:
         "wall_seconds": round(totals.wall_seconds, 3),
         "interrupted": totals.interrupted,
         "reach": dict(sorted(totals.reach.items())),
-        "missing": [name for name in expected_of(totals) if name not in totals.reach_of.get(_LIFECYCLE, {})],
+        "missing": _missing(totals),
         "failures": [
             {
                 "clause": failure.case.clause,

@@ -7,6 +7,7 @@ Rule 3: absorbing moves (cancel) are rare, progress (finish) is common.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ from machines.moves import (
     Subscribe,
     Yield,
 )
-from machines.reach import Reach
+from machines.reach import GOALS, Reach
 from machines.strategies import (
     CALM,
     CHARACTERS,
@@ -60,6 +61,10 @@ class WorldMachine(RuleBasedStateMachine):
     """What every machine does: own a world, play moves into it, end it, and count what it reached."""
 
     factory: ClassVar[TargetFactory] = staticmethod(builtin)
+    home: ClassVar[str] = "builtin"
+    """The target that it drives when nobody names another."""
+    goals: ClassVar[Mapping[str, float]] = {}
+    """What a full run must have reached: a share of its cases, or (0) at least one."""
     on_case: ClassVar[Any] = None
     """Told of every machine whose world is over: ``on_case(machine)``."""
 
@@ -71,12 +76,16 @@ class WorldMachine(RuleBasedStateMachine):
         self._valid: list[Rule] | None = None
         choose_at_once(self)
         self.world: World | None = None
-        self.reach = Reach()
+        self.reach = self.make_reach()
         self.rebuffs = 0
         self.calm = False
         self.violation: ContractViolated | None = None
         self.spoilt = False
         """Whether something else than the contract broke: then the case says nothing."""
+
+    def make_reach(self) -> Reach:
+        """What counts the reach of this machine."""
+        return Reach()
 
     def valid_rules(self) -> list[Rule]:
         """The rules whose preconditions hold, found out once a step."""
@@ -275,6 +284,8 @@ class ExecutionRules(WorldMachine):
 
 class LifecycleMachine(ExecutionRules):
     """One execution, seldom more at a time, with everything that can happen to it."""
+
+    goals = GOALS
 
     @initialize(drawn=WORKFLOWS, given=INPUTS, limit=st.integers(1, 3), calm=CALM, tape=TAPES)
     def begin(self, drawn: Drawn, given: dict[str, Any], limit: int, calm: bool, tape: Tape) -> None:  # noqa: FBT001

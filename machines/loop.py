@@ -225,7 +225,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Run ``func`` when its latency ends, in an empty context and outside any loop, as in a thread."""
         del executor
         future = self.create_future()
-        self.call_delayed(self._work, future, func, args, context=Context())
+        self.call_delayed(self._work, self._epoch, future, func, args, context=Context())
         return future
 
     def set_task_factory(self, factory: object) -> None:
@@ -465,17 +465,21 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.in_flight -= 1
         callback(*args)
 
-    def _work(self, future: asyncio.Future[Any], func: Callable[..., object], args: tuple[Any, ...]) -> None:
-        """Do what a thread of the executor does: run, and send word to the loop."""
+    def _work(
+        self, epoch: int, future: asyncio.Future[Any], func: Callable[..., object], args: tuple[Any, ...]
+    ) -> None:
+        """Do what a thread of the executor does: run, and send word to the loop, if its program is still there."""
         events._set_running_loop(None)
         try:
             result = func(*args)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the future
-            self.call_soon(_reject, future, error)
+            if epoch == self._epoch:
+                self.call_soon(_reject, future, error)
         else:
-            self.call_soon(_resolve, future, result)
+            if epoch == self._epoch:
+                self.call_soon(_resolve, future, result)
         finally:
             events._set_running_loop(self)
             del future, func, args  # the error's traceback holds this frame

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+from machines.nemesis import Fault, Statement
 
 Json: TypeAlias = Any
 Manner: TypeAlias = Literal["gate", "instant", "stubborn"]
@@ -116,12 +118,53 @@ class Subscribe:
     after: int = 0
 
 
-Move: TypeAlias = AddStep | Connect | Run | Finish | Fail | Yield | Pause | Resume | Cancel | Elapse | Subscribe
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The engine's process ends: now, or before or after the next commit of its journal (or a later one)."""
 
-MOVES: Final[Mapping[str, type[Move]]] = {
-    kind.__name__: kind
-    for kind in (AddStep, Connect, Run, Finish, Fail, Yield, Pause, Resume, Cancel, Elapse, Subscribe)
-}
+    at: Literal["now", "before", "after"] = "now"
+    commits: int = 1
+    """Which one, counted from 1; means nothing for ``now``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recover:
+    """A new engine is opened, if the last one crashed; whatever nobody drives is taken up."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailStore:
+    """The store fails at the next statement of a kind, so many times."""
+
+    fault: Fault = "full"
+    statement: Statement = "commit"
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A second engine is opened on the journal of the first, which lives."""
+
+
+Move: TypeAlias = (
+    AddStep
+    | Connect
+    | Run
+    | Finish
+    | Fail
+    | Yield
+    | Pause
+    | Resume
+    | Cancel
+    | Elapse
+    | Subscribe
+    | Crash
+    | Recover
+    | FailStore
+    | Rival
+)
+
+MOVES: Final[Mapping[str, type[Move]]] = {kind.__name__: kind for kind in get_args(Move)}
 
 
 def to_json(move: Move) -> dict[str, Json]:
@@ -181,6 +224,16 @@ def tell(move: Move) -> str:
             return f"{seconds:g} seconds pass"
         case Subscribe(execution, after):
             return f"subscribe to {execution} after event {after}"
+        case Crash("now"):
+            return "the engine crashes"
+        case Crash(side, commits):
+            return f"the engine crashes {side} " + ("its next commit" if commits == 1 else f"commit {commits} from now")
+        case Recover():
+            return "recover"
+        case FailStore(fault, statement, times):
+            return f"the store fails ({fault}) at the next {statement}" + (f", {times} times" if times > 1 else "")
+        case Rival():
+            return "a second engine tries to recover"
 
 
 def _outline(workflow: Mapping[str, Json]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from machines.moves import Cancel, Fail, Finish, Move, Pause, Resume, Subscribe, Yield
 from model.execution import TERMINAL, Phase
-from model.history import Answered, Asked, Ended, Recorded, Refused
+from model.history import Answered, Asked, Crashed, Ended, Entry, Recorded, Refused
 
 if TYPE_CHECKING:
     from machines.world import World
@@ -168,8 +168,7 @@ class Reach:
         while self._seen < len(history):
             entry = history[self._seen]
             self._seen += 1
-            if (look := _LOOKS.get(type(entry))) is not None:
-                look(self, entry, world)
+            self.look(entry, world)
         running = 0
         for execution in world.judge.facts.unfinished.values():
             running += bool(execution.live)
@@ -177,6 +176,11 @@ class Reach:
                 self.found[HELD_BACK] = None
         if running > 1:
             self.found[AT_ONCE] = None
+
+    def look(self, entry: Entry, world: World) -> None:
+        """Take in an entry."""
+        if (look := _LOOKS.get(type(entry))) is not None:
+            look(self, entry, world)
 
     def asked(self, entry: Asked, _world: World) -> None:
         self._asks[entry.ask] = entry
@@ -201,6 +205,9 @@ class Reach:
         for asked in self._asks.values():
             if asked.command == "cancel" and asked.execution == entry.execution:
                 self.found[RACED] = None
+
+    def crashed(self, _entry: Crashed, _world: World) -> None:
+        self._asks.clear()
 
     def recorded(self, entry: Recorded, world: World) -> None:
         event = entry.event
@@ -316,14 +323,19 @@ _LOOKS: Final[Mapping[type, Callable[[Reach, Any, World], None]]] = {
     Asked: Reach.asked,
     Answered: Reach.answered,
     Refused: Reach.refused,
+    Crashed: Reach.crashed,
 }
 
 
-def missed(counts: Mapping[str, int], cases: int) -> list[str]:
-    """The expectations that so many cases have not met, as sentences; empty if all is well."""
-    sentences = [
+GOALS: Final[Mapping[str, float]] = {name: FLOORS.get(name, 0.0) for name in expected()}
+"""The same with its floors: a share of all cases, or (0) at least one case."""
+
+
+def missed(counts: Mapping[str, int], cases: int, goals: Mapping[str, float] = GOALS) -> list[str]:
+    """The goals that so many cases have not met, as sentences; empty if all is well."""
+    floors = [
         f"{name}: {counts.get(name, 0)} of {cases} cases, and the floor is {share:.0%}"
-        for name, share in FLOORS.items()
-        if counts.get(name, 0) < share * cases
+        for name, share in goals.items()
+        if share and counts.get(name, 0) < share * cases
     ]
-    return [*sentences, *(f"{name}: never" for name in expected() if name not in FLOORS and not counts.get(name))]
+    return [*floors, *(f"{name}: never" for name, share in goals.items() if not share and not counts.get(name))]

@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 from machines.concurrency import ConcurrencyMachine
 from machines.definitions import DefinitionMachine
 from machines.lifecycle import LifecycleMachine, WorldMachine
+from machines.recovery import RecoveryMachine
 from machines.target import Target, TargetFactory
 from machines.targets.builtin import builtin
 
@@ -23,9 +24,16 @@ MACHINES: Final[Mapping[str, type[WorldMachine]]] = {
     "lifecycle": LifecycleMachine,
     "concurrency": ConcurrencyMachine,
     "definitions": DefinitionMachine,
+    "recovery": RecoveryMachine,
 }
 
 BUILTIN: Final = "builtin"
+
+
+def target_of_machine(machine: str, target: str) -> str:
+    """The target that a machine drives when people have named this one: the built-in engine has several homes."""
+    return MACHINES[machine].home if target == BUILTIN else target
+
 
 _PARTS: Final = [name for name, part in inspect.getmembers(Target, inspect.isfunction) if not name.startswith("_")]
 

@@ -20,6 +20,7 @@ from machines.fuzzing import (
     NOTHING,
     Progress,
     check_out,
+    goals_of,
     machines_named,
     report_of,
     target_named,
@@ -127,7 +128,7 @@ def reach(*, cases: int, machine: str, seed: int, target: str | None, out: str |
         totals = Campaign(plan, progress.show).run()
     tell_totals(totals)
     tell_reach(totals)
-    lacking = missed(totals.reach_of.get(machine, {}), totals.cases) if machine == "lifecycle" else []
+    lacking = missed(totals.reach_of.get(machine, {}), totals.cases, goals_of(totals).get(machine, {}))
     if totals.failures or totals.troubles:
         tell_failures(totals)
     click.echo()

@@ -28,7 +28,7 @@ from machines.lifecycle import WorldMachine
 from machines.minimise import BUDGET, minimise
 from machines.moves import tell
 from machines.own_workflow import machine_for
-from machines.registry import BUILTIN, MACHINES, load_target
+from machines.registry import BUILTIN, MACHINES, load_target, target_of_machine
 from machines.target import TargetFactory
 from machines.world import ContractViolated
 from model.judge import Violation
@@ -110,7 +110,8 @@ class Searcher:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.factory: TargetFactory = load_target(plan.target)
+        self.factories: dict[str, TargetFactory] = {}
+        """By machine: what makes its target."""
         self._minimised: Counter[tuple[str, str]] = Counter()
         self._machines: dict[tuple[str, bool], type[WorldMachine]] = {}
         self._reach: Counter[str] = Counter()
@@ -134,7 +135,7 @@ class Searcher:
         self._reach, self._cases, self._moves, self._last = Counter(), 0, 0, None
         before, began = time.process_time(), time.monotonic()
         test = get_state_machine_test(
-            self._machine(chunk.machine, swarm=chunk.swarm), settings=_settings(chunk.examples)
+            self._machine(chunk.machine, swarm=chunk.swarm), settings=explicit_settings(chunk.examples)
         )
         report = Report(chunk.machine, 0, 0, 0.0, {})
         try:
@@ -153,9 +154,16 @@ class Searcher:
         """The machine of this name, driving our target, and telling us of its cases."""
         if (name, swarm) not in self._machines:
             base = MACHINES[name] if self.plan.workflow is None else machine_for(self.plan.workflow)
-            parts = {"factory": staticmethod(self.factory), "on_case": staticmethod(self._note), "swarm": swarm}
+            factory = staticmethod(self.factory_of(name))
+            parts = {"factory": factory, "on_case": staticmethod(self._note), "swarm": swarm}
             self._machines[name, swarm] = type(base.__name__, (base,), parts)
         return self._machines[name, swarm]
+
+    def factory_of(self, machine: str) -> TargetFactory:
+        """What makes the target of a machine."""
+        if machine not in self.factories:
+            self.factories[machine] = load_target(target_of_machine(machine, self.plan.target))
+        return self.factories[machine]
 
     def _note(self, machine: WorldMachine) -> None:
         assert machine.world is not None
@@ -172,7 +180,7 @@ class Searcher:
         return case_of(
             world.moves,
             violation,
-            target=self.plan.target,
+            target=target_of_machine(machine, self.plan.target),
             machine=machine,
             max_concurrent_steps=world.max_concurrent_steps,
             digest=world.digest(),
@@ -186,11 +194,12 @@ class Searcher:
         case = self._case(report.machine, violation)
         try:
             case = from_text(to_text(case))
-            course = carry_out(case.lines, self.factory, case.max_concurrent_steps)
+            factory = self.factory_of(report.machine)
+            course = carry_out(case.lines, factory, case.max_concurrent_steps)
             if course.error is not None:  # what looked like a violation is what it left behind
                 return self._explain(report, course.error)
-            small = minimise(case, self.factory, budget=BUDGET // self._minimised[key])
-            outcome = replay(small, self.factory)
+            small = minimise(case, factory, budget=BUDGET // self._minimised[key])
+            outcome = replay(small, factory)
         except CaseError as error:
             trouble = Trouble("harness error", f"{key[0]} ({key[1]}) was violated, but the case is none: {error}")
             return replace(report, trouble=replace(trouble, details=_program(case)))
@@ -212,13 +221,13 @@ class Searcher:
             raised = Violation(HARNESS, type(error).__name__, message, len(self._last.world.history))
             with contextlib.suppress(CaseError):
                 case = from_text(to_text(self._case(report.machine, raised)))
-                case = minimise(case, self.factory, budget=BUDGET // LOOKED_INTO)
+                case = minimise(case, self.factory_of(report.machine), budget=BUDGET // LOOKED_INTO)
                 trouble = replace(trouble, details=f"{_program(case)}\n{details}", case=to_text(case))
         return replace(report, trouble=trouble)
 
 
-def _settings(examples: int) -> settings:
-    """Everything explicit: what the environment says (CI, a profile, a database) does not matter."""
+def explicit_settings(examples: int) -> settings:
+    """Hypothesis' settings for so many cases: what the environment says (CI, a profile, a database) does not matter."""
     return settings(
         settings.get_profile("default"),
         max_examples=examples,

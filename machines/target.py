@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from machines.loop import SimulatedLoop
+from machines.nemesis import Nemesis
 
 Json: TypeAlias = Any
 
-CAPABILITIES: Final = ("pause", "cancel", "subscribe", "retries", "timeouts", "compensation", "conditions", "schemas")
-"""What a target can claim. The first three are moves, the others policies of a workflow."""
+CAPABILITIES: Final = (
+    *("pause", "cancel", "subscribe", "recovery", "ownership"),
+    *("retries", "timeouts", "compensation", "conditions", "schemas"),
+)
+"""What a target can claim: first moves, then policies of a workflow."""
 
 POLICIES: Final[Mapping[str, tuple[str, ...]]] = {
     "retries": ("retries",),
@@ -53,6 +57,8 @@ class Ports:
     act: Callable[[Call], Awaitable[Json]]
     record: Callable[[str, int, Mapping[str, Json]], None]
     max_concurrent_steps: int
+    nemesis: Nemesis
+    """For a target that claims recovery: its store asks it at every commit, and at every statement that may fail."""
 
 
 class UnknownExecution(LookupError):  # noqa: N818 - the name of what happened
@@ -98,6 +104,28 @@ class Target(Protocol):
 
     async def close(self) -> None:
         """Close the engine."""
+
+
+class Recoverable(Target, Protocol):
+    """A target that claims recovery: its executions outlive its engine. After a crash it is opened once more."""
+
+    def crash(self) -> None:
+        """End the engine's process: nothing of it may be written from now on. It must not wait.
+
+        What is durable and was not recorded yet is recorded now.
+        """
+
+    async def recover(self) -> list[str]:
+        """Take up every unfinished execution that is not driven. Returns their ids, oldest first (J3)."""
+        ...
+
+    async def rival(self) -> list[str]:
+        """Under ``ownership``: open a second engine on the same journal, and let it recover (J5).
+
+        Raises:
+            Exception: it was refused, as it must be.
+        """
+        ...
 
 
 TargetFactory: TypeAlias = Callable[[], Target]

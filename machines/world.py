@@ -8,50 +8,38 @@ Rule 3: nothing here draws: a move and its tape say everything, so a saved case 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, assert_never
+from typing import Any, Final, assert_never, cast
 
+from machines.callers import Callers, Command
+from machines.gates import Gate, Gates
 from machines.loop import SETTLE_LIMIT, Deadlock, Livelock, SimulatedLoop
 from machines.moves import (
-    NO_JSON,
-    OUTPUT,
     AddStep,
     Cancel,
     Connect,
+    Crash,
     Elapse,
     Fail,
+    FailStore,
     Finish,
     Json,
     Manner,
     Move,
     Pause,
+    Recover,
     Resume,
+    Rival,
     Run,
     Subscribe,
     Yield,
     tell,
 )
+from machines.nemesis import Nemesis
 from machines.tape import PLAIN, TICK, Deviation, Tape
-from machines.target import Call, Ports, Target, TargetFactory, UnknownExecution, fitted
-from model.history import (
-    Answered,
-    Asked,
-    Began,
-    Closed,
-    Ended,
-    Entry,
-    Interrupted,
-    Notified,
-    Outcome,
-    Recorded,
-    Refused,
-    Reported,
-    Rested,
-    Subscribed,
-    digest,
-)
+from machines.target import Ports, Recoverable, Target, TargetFactory, fitted
+from model.history import Closed, Crashed, Entry, Recorded, Reported, Rested, StoreFailed, digest
 from model.judge import Judge, Violation
 
 _PATIENCE: Final = 100
@@ -65,13 +53,10 @@ _NEEDS: Final[Mapping[type[Move], str]] = {Pause: "pause", Cancel: "cancel", Sub
 _REREAD: Final = 2
 """Executions, the newest, whose journal is folded afresh at the end; reports were judged all along."""
 
+_EVERYTHING: Final = "everything"
+"""Stands among the executions that nobody drives from a crash until a recovery has been answered."""
+
 _TERMINAL: Final = ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED")
-
-_How: TypeAlias = Literal["return", "raise", "yield"]
-
-
-class ActionFailed(Exception):  # noqa: N818 - stands for whatever an action raises; its type is part of the move
-    """What an action raises; the class is made anew under the name that the move wants."""
 
 
 class ContractViolated(AssertionError):  # noqa: N818 - the name of what happened
@@ -101,28 +86,6 @@ class Played:
         return tell(self.move) + (f"   <~ {', '.join(marks)}" if marks else "")
 
 
-class Gate:
-    """Where a running action waits to be told how it ends."""
-
-    __slots__ = ("call", "interrupted", "manner", "name", "opened", "told", "waiting")
-
-    def __init__(self, call: Call, manner: Manner, waiting: asyncio.Future[None]) -> None:
-        self.call = call
-        self.manner = manner
-        self.name = f"{call.execution}/{call.step}" + ("!" if call.kind == "compensation" else "")
-        self.waiting = waiting
-        self.interrupted = False
-        self.told = False
-        """A move has told it how to end, and that is on its way."""
-        self.opened: tuple[_How, Json] | None = None
-
-    def open(self, how: _How, value: Json) -> None:
-        """What the move said arrives at the action."""
-        self.opened = (how, value)
-        if not self.waiting.done():
-            self.waiting.set_result(None)
-
-
 class World:
     """The target under test, its actions, its callers and its judge, in one simulated loop."""
 
@@ -134,29 +97,40 @@ class World:
         self.loop = SimulatedLoop()
         self.judge = Judge(max_concurrent_steps=max_concurrent_steps)
         self.executions: dict[str, None] = {}
-        """Those whose start was answered, oldest first."""
-        self.gates: list[Gate] = []
+        """Those whose start was answered, or that were recovered, oldest first."""
         self.draft: list[dict[str, Json]] = []
         self.draft_manners: dict[str, Manner] = {}
         self.runs = 0
+        self.latecomers = 0
+        """How many subscribers came by a move of their own."""
+        self.down = False
+        """Whether the engine has crashed, and no other was opened since."""
         self._over = False
-        self._tasks: list[asyncio.Task[None]] = []
-        """Callers and subscribers; what they fail to read, the loop finds."""
-        self._asks = 0
-        self._subscribers = 0
         self._judged = 0
+        self._actions = Gates(self.loop, self._note, self._manners_of)
+        self._callers = Callers(self.loop, self._note, self._events, self._answered, self._unread)
         self._handed: list[tuple[Json, Json]] = []
         """The definitions handed to the engine: as they were, and as they are."""
+        self._starts: dict[int, tuple[Json, Mapping[str, Manner]]] = {}
+        """By start command that was not answered: the workflow, and how its actions are to behave."""
         self._manners: dict[str, Mapping[str, Manner]] = {}
-        self._asked_manners: dict[int, Mapping[str, Manner]] = {}
-        """By start command, until it is answered."""
+        """The same by execution."""
         self._unfinished: dict[str, Mapping[str, Json]] = {}
         """By execution: the last report, while that is not a terminal one."""
         self._recorded = 0
         self._changed: dict[str, None] = {}
         """Executions of which something was recorded since their last report."""
-        ports = Ports(self.loop, self._act, self._record, max_concurrent_steps)
-        self.loop.call_soon(self.target.open, ports)
+        self.rivals = 0
+        """How many second engines were tried."""
+        self.deaths: list[str] = []
+        """How the engine crashed, each time."""
+        self._adrift: dict[str, int] = {}
+        """Executions that nobody drives, as far as is known, and how many commands had been sent by then."""
+        self._reconnect: list[tuple[str, int]] = []
+        """Who listened when the engine crashed, and how far."""
+        self.nemesis = Nemesis(self._die, self._store_failed)
+        self._ports = Ports(self.loop, self._actions.act, self._record, max_concurrent_steps, self.nemesis)
+        self.loop.call_soon(self.target.open, self._ports)
         self.loop.settle()
 
     # The way in
@@ -186,6 +160,7 @@ class World:
             ContractViolated: something is owed that does not come, or was left behind.
         """
         self.loop.tape = PLAIN.reader()
+        self.nemesis.calm()
         waiting: list[str] = []
         try:
             self._live_on()
@@ -193,7 +168,7 @@ class World:
                 self._note(
                     Reported(self.loop.time(), execution, self.loop.run(self.target.reread(execution), SETTLE_LIMIT))
                 )
-            waiting = [task.get_name() for task in self._tasks if not task.done()]
+            waiting = [task.get_name() for task in self._callers.tasks if not task.done()]
             self.loop.run(self.target.close(), SETTLE_LIMIT)
             self.loop.settle()
         except Livelock as error:
@@ -212,6 +187,8 @@ class World:
 
     def close(self) -> None:
         """Drop the world without a further look; needed where ``finish`` was not reached."""
+        if not self._over and not self.down and self.can("recovery"):
+            self._target().crash()
         self._over = True
         self.loop.abandon()
         self.loop.close()
@@ -231,9 +208,14 @@ class World:
         return max(len(self.draft) - 1, 0) - sum(len(step.get("depends_on", ())) for step in self.draft)
 
     @property
-    def latecomers(self) -> int:
-        """How many subscribers came by a move of their own."""
-        return self._subscribers - len(self.executions)
+    def gates(self) -> Sequence[Gate]:
+        """Where actions wait, oldest first."""
+        return self._actions.waiting
+
+    @property
+    def adrift(self) -> bool:
+        """Whether there is anything to recover."""
+        return bool(self._adrift)
 
     def digest(self) -> str:
         """A hash of all that was seen."""
@@ -244,12 +226,14 @@ class World:
     def _carry_out(self, move: Move) -> float:
         """Begin the move; returns how long the loop shall run, in seconds."""
         match move:
+            case _ if self.down and not isinstance(move, AddStep | Connect | Elapse | Recover):
+                pass
             case Finish(gate, output):
-                self._tell(gate, "return", output)
+                self._actions.tell(gate, "return", output)
             case Fail(gate, kind, message):
-                self._tell(gate, "raise", (kind, message))
+                self._actions.tell(gate, "raise", (kind, message))
             case Yield(gate):
-                self._tell(gate, "yield", None)
+                self._actions.tell(gate, "yield", None)
             case Elapse(None, before):
                 return max(self._until_timer() - before, 0.0)
             case Elapse(seconds):
@@ -257,12 +241,12 @@ class World:
             case Pause() | Cancel() | Subscribe() if not self.can(_NEEDS[type(move)]):
                 pass
             case Pause(execution):
-                self._ask("pause", execution, {}, lambda: self.target.pause(execution))
+                self._callers.ask("pause", execution, {}, lambda: self.target.pause(execution))
             case Resume(execution, inputs):
                 given = _copied(inputs)
-                self._ask("resume", execution, {"inputs": inputs}, lambda: self.target.resume(execution, given))
+                self._callers.ask("resume", execution, {"inputs": inputs}, lambda: self.target.resume(execution, given))
             case Cancel(execution):
-                self._ask("cancel", execution, {}, lambda: self.target.cancel(execution))
+                self._callers.ask("cancel", execution, {}, lambda: self.target.cancel(execution))
             case Run(workflow, given, manners, faults):
                 self._run(workflow, dict(given), manners, faults)
             case AddStep(step, manner, undo):
@@ -271,7 +255,10 @@ class World:
                 self._connect(source, target, condition)
             case Subscribe(execution, after):
                 if execution in self.executions:
-                    self._subscribe(execution, after)
+                    self.latecomers += 1
+                    self._callers.subscribe(execution, after)
+            case Crash() | Recover() | FailStore() | Rival():
+                self._harm(move)
             case _:
                 assert_never(move)
         return TICK
@@ -294,11 +281,11 @@ class World:
             self.draft, self.draft_manners = [], {}
         self.runs += 1
         workflow = fitted(workflow, self.target.capabilities)
-        self._asked_manners[self._asks + 1] = manners
+        self._starts[self._callers.asks + 1] = (workflow, manners)
         arguments = {"workflow": workflow, "input": given, **({"faults": list(faults)} if faults else {})}
         mine, its_input = _copied(workflow), _copied(given)
         self._handed.append((workflow, mine))
-        self._ask("start", None, arguments, lambda: self.target.start(mine, its_input))
+        self._callers.ask("start", None, arguments, lambda: self.target.start(mine, its_input))
 
     def _add_step(self, step: dict[str, Json], manner: Manner, undo: Manner) -> None:
         name = step.get("id")
@@ -314,109 +301,83 @@ class World:
             if connection not in step.get("depends_on", []):
                 step["depends_on"] = [*step.get("depends_on", []), connection]
 
-    # Commands
+    def _answered(self, ask: int, command: Command, answer: Json) -> None:
+        """A command was not refused."""
+        if command == "start":
+            self._manners[answer] = self._starts.pop(ask)[1]
+            self.executions[answer] = None
+            if self.can("subscribe"):
+                self._callers.subscribe(answer, 0)
+        elif command == "recover":
+            self._adrift = {name: asks for name, asks in self._adrift.items() if asks >= ask}
+            for execution in answer:
+                self._changed[execution] = None
+                self.executions.setdefault(execution)
+            for execution, seq in self._reconnect:
+                self._callers.subscribe(execution, seq)
+            self._reconnect = []
 
-    def _ask(
-        self,
-        command: Literal["start", "pause", "resume", "cancel"],
-        execution: str | None,
-        arguments: Mapping[str, Json],
-        make: Callable[[], Coroutine[Any, Any, Json]],
-    ) -> None:
-        self._asks += 1
-        self._note(Asked(self.loop.time(), self._asks, command, execution, arguments))
-        self.loop.call_delayed(self._send, self._asks, command, make)
+    def _events(self, execution: str, after: int) -> AsyncIterator[tuple[int, Mapping[str, Json]]]:
+        return self.target.subscribe(execution, after)
 
-    def _send(self, ask: int, command: str, make: Callable[[], Coroutine[Any, Any, Json]]) -> None:
-        self._tasks.append(self.loop.create_task(self._await_answer(ask, command, make), name=f"{command} {ask}"))
+    def _unread(self) -> int:
+        return sum(statement == "read" for _, statement in self.nemesis.struck)
 
-    async def _await_answer(self, ask: int, command: str, make: Callable[[], Coroutine[Any, Any, Json]]) -> None:
-        try:
-            answer = await make()
-        except UnknownExecution as error:
-            self._note(Refused(self.loop.time(), ask, "UnknownExecutionError", str(error)))
-        except Exception as error:  # noqa: BLE001  # whatever the engine raises is an observation
-            self._note(Refused(self.loop.time(), ask, type(error).__name__, str(error)))
-        else:
-            self._note(Answered(self.loop.time(), ask, answer))
-            if command == "start":
-                self._manners[answer] = self._asked_manners[ask]
-                self.executions[answer] = None
-                if self.can("subscribe"):
-                    self._subscribe(answer, 0)
-        finally:
-            self._asked_manners.pop(ask, None)
+    def _manners_of(self, execution: str) -> Mapping[str, Manner]:
+        """How the actions of an execution behave, also if nothing of it was recorded or answered yet."""
+        if execution in self._manners:
+            return self._manners[execution]
+        return next((manners for ask, (_, manners) in self._starts.items() if ask in self._callers.under_way), {})
 
-    def _subscribe(self, execution: str, after: int) -> None:
-        self._subscribers += 1
-        name = f"s{self._subscribers}"
-        self._note(Subscribed(self.loop.time(), name, execution, after))
-        self._tasks.append(self.loop.create_task(self._listen(name, execution, after), name=f"subscriber {name}"))
+    # What goes wrong
 
-    async def _listen(self, name: str, execution: str, after: int) -> None:
-        async for seq, event in self.target.subscribe(execution, after):
-            self._note(Notified(self.loop.time(), name, execution, seq, event))
+    def _harm(self, move: Crash | Recover | FailStore | Rival) -> None:
+        if not self.can("ownership" if isinstance(move, Rival) else "recovery"):
+            return
+        match move:
+            case Crash("before" | "after" as side, commits):
+                self.nemesis.arm_crash(side, commits)
+            case Crash():
+                self._die("now")
+            case FailStore(fault, statement, times):
+                self.nemesis.arm_fault(fault, statement, times)
+            case Recover():
+                self._recover()
+            case Rival():
+                self.rivals += 1
+                self._callers.ask("rival", None, {}, self._target().rival)
 
-    # Actions
+    def _target(self) -> Recoverable:
+        return cast("Recoverable", self.target)
 
-    async def _act(self, call: Call) -> Json:
-        """What every action does: wait at a gate, and note what it sees."""
-        manner = self._manner(call)
-        gate = Gate(call, manner, self.loop.create_future())
-        self._note(
-            Began(self.loop.time(), call.execution, call.step, call.attempt, call.kind, call.parameters, call.key)
-        )
-        if manner == "instant":
-            return self._ended(gate, "returned", dict(OUTPUT))
-        self.gates.append(gate)
-        while gate.opened is None:
-            try:
-                await gate.waiting
-            except asyncio.CancelledError:
-                gate.interrupted = True
-                self._note(Interrupted(self.loop.time(), call.execution, call.step, call.attempt, call.kind))
-                if manner != "stubborn":
-                    self._ended(gate, "cancelled", None)
-                    raise
-                gate.waiting = self.loop.create_future()
-        how, value = gate.opened
-        if how == "yield":
-            self._ended(gate, "cancelled", None)
-            raise asyncio.CancelledError
-        if how == "raise":
-            kind, message = value
-            self._ended(gate, "raised", [kind, message])
-            raise type(kind, (ActionFailed,), {})(message)
-        return self._ended(gate, "returned", value)
+    def _recover(self) -> None:
+        if not self.down:
+            self._callers.ask("recover", None, {}, self._target().recover)
+            return
+        self.down = False
+        self.loop.call_soon(self._reopen)
 
-    def _manner(self, call: Call) -> Manner:
-        """How this action was said to behave, when its execution was asked for."""
-        manners = self._manners.get(call.execution)
-        if manners is None:  # it runs before its start was answered
-            manners = next(iter(self._asked_manners.values()), {})
-        name = f"{call.step}!" if call.kind == "compensation" else call.step
-        return manners.get(name, "gate")
+    def _reopen(self) -> None:
+        self.target.open(self._ports)
+        self._callers.ask("recover", None, {}, self._target().recover)
 
-    def _ended(self, gate: Gate, outcome: Outcome, value: Json) -> Json:
-        call = gate.call
-        if gate in self.gates:
-            self.gates.remove(gate)
-        odd = outcome == "returned" and value == NO_JSON
-        shown = "an object that JSON cannot hold" if odd else value
-        self._note(
-            Ended(self.loop.time(), call.execution, call.step, call.attempt, call.kind, outcome, shown, json=not odd)
-        )
-        return object() if odd else value
+    def _die(self, how: str) -> None:
+        """The engine's process ends, in the middle of whatever it is doing."""
+        self.deaths.append(how)
+        self._target().crash()
+        self.loop.abandon()
+        self.down = True
+        self._actions.waiting.clear()
+        self._unfinished.clear()  # whoever is left is named by the recovery
+        self._changed.clear()
+        self._reconnect += self._callers.die()
+        self._adrift |= dict.fromkeys([*self.judge.facts.unfinished, _EVERYTHING], self._callers.asks)
+        self._note(Crashed(self.loop.time()))
 
-    def _tell(self, name: str, how: _How, value: Json) -> None:
-        """A move tells the oldest waiting action of this name how to end; that takes a latency to arrive."""
-        for gate in self.gates:
-            if gate.name == name and not gate.told:
-                if how == "yield" and not gate.interrupted:
-                    return
-                gate.told = True
-                self.loop.call_delayed(gate.open, how, value)
-                return
+    def _store_failed(self, execution: str | None, fault: str) -> None:
+        if execution is not None:
+            self._adrift[execution] = self._callers.asks
+        self._note(StoreFailed(self.loop.time(), execution, fault))
 
     # What was seen
 
@@ -426,13 +387,19 @@ class World:
 
     def _record(self, execution: str, seq: int, event: Mapping[str, Json]) -> None:
         self._changed[execution] = None
+        self._adrift.pop(execution, None)
+        if seq == 1:
+            self._manners[execution] = next(
+                (manners for asked, manners in self._starts.values() if asked == event.get("workflow")), {}
+            )
         self._recorded += 1
         self._note(Recorded(self.loop.time(), execution, seq, event))
 
     def _look(self) -> None:
         """After a move: rest, reports, and the judge's word on all that is new."""
         now = self.loop.time()
-        for execution in [name for name in self._changed if name in self.executions]:
+        lost = self.down or _EVERYTHING in self._adrift
+        for execution in [name for name in self._changed if name in self.executions and not lost]:
             del self._changed[execution]
             report = self.target.report(execution)
             self._note(Reported(now, execution, report))
@@ -464,30 +431,26 @@ class World:
         for _ in range(_ROUNDS):
             self.loop.drain()
             self._look()
-            if not self._unfinished:
+            if not (self._unfinished or self.adrift):
                 return
             idle, recorded = (idle + 1 if recorded == self._recorded else 0), self._recorded
             if idle > _PATIENCE:
                 break
-            moved = self._open_gates()
+            moved = self._actions.open_all()
+            if self.adrift and "recover" not in self._callers.under_way.values():
+                moved = True
+                self._recover()
             for execution, report in self._unfinished.items():
-                if report["status"] == "PAUSED":
+                if report["status"] == "PAUSED" and execution not in self._adrift:
                     moved = True
                     inputs = _supply(report["missing"])
-                    self._ask("resume", execution, {"inputs": inputs}, self._resumer(execution, inputs))
+                    self._callers.ask("resume", execution, {"inputs": inputs}, self._resumer(execution, inputs))
             self.loop.advance(TICK if moved else self._until_timer())
         names = ", ".join(f"{execution} is {report['status']}" for execution, report in self._unfinished.items())
         self._violated("O4", "liveness", f"gates open, pauses resumed, time passed, and there is no end: {names}")
 
     def _resumer(self, execution: str, inputs: Json) -> Callable[[], Coroutine[Any, Any, bool]]:
         return lambda: self.target.resume(execution, inputs)
-
-    def _open_gates(self) -> bool:
-        waiting = [gate for gate in self.gates if not gate.told]
-        for gate in waiting:
-            gate.told = True
-            gate.open(*(("yield", None) if gate.interrupted else ("return", dict(OUTPUT))))
-        return bool(waiting)
 
 
 def _copied(value: Json) -> Json:

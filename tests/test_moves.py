@@ -59,6 +59,11 @@ FIELDS: Final[Mapping[str, st.SearchStrategy[Any]]] = {
     "seconds": st.none() | SECONDS,
     "before": st.sampled_from((0.0, 0.0005)),
     "after": st.integers(0, 9),
+    "at": st.sampled_from(("now", "before", "after")),
+    "commits": st.integers(1, 3),
+    "fault": st.sampled_from(("busy", "full", "io", "readonly", "corrupt")),
+    "statement": st.sampled_from(("begin", "insert", "commit", "read")),
+    "times": st.integers(1, 3),
 }
 
 

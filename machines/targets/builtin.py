@@ -7,49 +7,84 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
-from engine.errors import UnknownExecutionError
-from engine.journal import MemoryJournal
+from engine.errors import JournalError, UnknownExecutionError
+from engine.journal import Journal, MemoryJournal
 from engine.messages import Event, ExecutionCreated, from_json, to_json
 from engine.state import fold, report
 from engine.state_manager import ExecutionStateManager, Subscription
 from engine.workflow_engine import WorkflowEngine
+from machines.nemesis import Statement
 from machines.target import CAPABILITIES, Call, Json, Ports, UnknownExecution, immediate
 
 if TYPE_CHECKING:
     from engine.driver import ActionContext
 
 
-class ObservedJournal:
-    """A journal in memory whose writes take what the tape says, and are seen the moment they are durable."""
+WRITING: Final[tuple[Statement, ...]] = ("begin", "insert", "commit")
+"""The statements of a transaction that writes."""
 
-    def __init__(self, ports: Ports) -> None:
+
+class Observed(Journal, Protocol):
+    """A journal whose events are seen the moment they are durable."""
+
+    def spell(self, event: Event) -> Mapping[str, Json]:
+        """The event as JSON."""
+        ...
+
+    def crash(self) -> None:
+        """The process ends that has it open."""
+
+
+class ObservedJournal:
+    """A journal in memory whose writes take what the tape says, and are seen the moment they are durable.
+
+    It outlives its engine: ``before`` is the journal of the engine that crashed.
+    """
+
+    def __init__(self, ports: Ports, before: ObservedJournal | None = None) -> None:
         self._ports = ports
-        self._kept = MemoryJournal()
-        self._spelled: dict[int, Mapping[str, Json]] = {}
+        self.kept: MemoryJournal = MemoryJournal() if before is None else before.kept
+        self.spelled: dict[int, Mapping[str, Json]] = {} if before is None else before.spelled
 
     async def append(self, execution: str, first: int, events: Sequence[Event]) -> None:
         """Write at the end of a latency."""
         await self._ports.loop.run_in_executor(None, self._write, execution, first, events)
 
     def _write(self, execution: str, first: int, events: Sequence[Event]) -> None:
-        self._kept.write(execution, first, events)
+        nemesis = self._ports.nemesis
+        for statement in WRITING:
+            self._may_fail(execution, statement)
+        nemesis.boundary("before")
+        self.kept.write(execution, first, events)
         for seq, event in enumerate(events, first):
-            spelled = self._spelled[id(event)] = to_json(event)
+            spelled = self.spelled[id(event)] = to_json(event)
             self._ports.record(execution, seq, spelled)
+        nemesis.boundary("after")
+
+    def _may_fail(self, execution: str | None, statement: Statement) -> None:
+        if fault := self._ports.nemesis.fault(statement):
+            message = f"the store failed: {fault}"
+            self._ports.nemesis.store_failed(execution, fault)
+            raise JournalError(message)
+
+    def crash(self) -> None:
+        """All that is durable has been seen, and whatever is on its way ends with its loop."""
 
     def spell(self, event: Event) -> Mapping[str, Json]:
         """The event as JSON, made once for those that are kept here (and so alive: their ids are theirs)."""
-        return self._spelled.get(id(event)) or to_json(event)
+        return self.spelled.get(id(event)) or to_json(event)
 
     async def read(self, execution: str, after: int = 0) -> list[Event]:
         """Read at once: what is durable can be seen."""
-        return await self._kept.read(execution, after)
+        self._may_fail(None, "read")
+        return await self.kept.read(execution, after)
 
     async def unfinished(self) -> list[str]:
         """The executions that have not ended."""
-        return await self._kept.unfinished()
+        self._may_fail(None, "read")
+        return await self.kept.unfinished()
 
     async def close(self) -> None:
         """Nothing to let go of."""
@@ -59,17 +94,28 @@ class BuiltinTarget:
     """`engine.WorkflowEngine` with a journal in memory."""
 
     name = "builtin"
-    capabilities = frozenset(CAPABILITIES)
+    capabilities = frozenset(CAPABILITIES) - {"ownership"}
     engine_class: type[WorkflowEngine] = WorkflowEngine
     manager_class: type[ExecutionStateManager] = ExecutionStateManager
 
-    def journal(self, ports: Ports) -> ObservedJournal:
-        """Make the journal."""
-        return ObservedJournal(ports)
+    def __init__(self) -> None:
+        self._journal: Observed | None = None
+        self._numbers = count(1)
+
+    def journal(self, ports: Ports, before: Observed | None) -> Observed:
+        """Make the journal, or open it again after a crash."""
+        assert before is None or isinstance(before, ObservedJournal)
+        return ObservedJournal(ports, before)
 
     def open(self, ports: Ports) -> None:
         """Make the engine."""
-        numbers = count(1)
+        self._ports = ports
+        self._journal = self.journal(ports, self._journal)
+        self._manager = self.manager_class(self._journal)
+        self._engine = self._make_engine(self._manager)
+
+    def _make_engine(self, manager: ExecutionStateManager) -> WorkflowEngine:
+        ports = self._ports
 
         async def act(parameters: Json, context: ActionContext) -> Json:
             call = Call(
@@ -77,14 +123,12 @@ class BuiltinTarget:
             )
             return await ports.act(call)
 
-        self._journal = self.journal(ports)
-        self._manager = self.manager_class(self._journal)
-        self._engine = self.engine_class(
-            self._manager,
+        return self.engine_class(
+            manager,
             {"work": act, "undo": act, "wait": act},
             max_concurrent_steps=ports.max_concurrent_steps,
             clock=ports.loop.time,
-            new_id=lambda: f"x{next(numbers)}",
+            new_id=lambda: f"x{next(self._numbers)}",
         )
 
     async def start(self, workflow: Json, input_data: Json) -> str:
@@ -119,13 +163,30 @@ class BuiltinTarget:
 
     async def reread(self, execution: str) -> Mapping[str, Json]:
         """Where its journal, taken through JSON and folded afresh, says it stands."""
-        created, *events = [from_json(to_json(event)) for event in await self._journal.read(execution)]
+        created, *events = [from_json(to_json(event)) for event in await self._opened().read(execution)]
         assert isinstance(created, ExecutionCreated)
         return report(fold((await self._manager.state(execution)).workflow, created, events))
 
     def subscribe(self, execution: str, after: int) -> AsyncIterator[tuple[int, Mapping[str, Json]]]:
         """The execution's events."""
-        return _Told(self._engine.subscribe(execution, after), self._journal)
+        return _Told(self._engine.subscribe(execution, after), self._opened())
+
+    def crash(self) -> None:
+        """End the engine's process."""
+        self._opened().crash()
+
+    async def recover(self) -> list[str]:
+        """Take up what nobody drives."""
+        return await self._engine.recover()
+
+    async def rival(self) -> list[str]:
+        """Refuse: this journal is not one that two processes could share."""
+        message = "a journal in memory has one engine"
+        raise JournalError(message)
+
+    def _opened(self) -> Observed:
+        assert self._journal is not None
+        return self._journal
 
     async def close(self) -> None:
         """Close the engine."""
@@ -135,7 +196,7 @@ class BuiltinTarget:
 class _Told(AsyncIterator[tuple[int, Mapping[str, Json]]]):
     """A subscription, told in JSON."""
 
-    def __init__(self, subscription: Subscription, journal: ObservedJournal) -> None:
+    def __init__(self, subscription: Subscription, journal: Observed) -> None:
         self._subscription = subscription
         self._journal = journal
 

@@ -1,0 +1,160 @@
+"""The machine of crashes and failing stores: executions at once, and an engine that dies at any moment (J1-J5).
+
+Rule 1: a crash is armed or at once; what is durable by then is the store's business, and the model is told only that
+it came.
+Rule 2: whoever crashed comes back, sooner or later: a dead engine makes a dull case.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, Final, get_args
+
+from hypothesis import strategies as st
+from hypothesis.stateful import Rule, initialize, precondition, rule
+
+from machines.lifecycle import UNSETTLED, ExecutionRules
+from machines.moves import Crash, Elapse, FailStore, Recover, Rival, Run
+from machines.nemesis import Fault, Statement
+from machines.recovery_reach import GOALS, RecoveryReach
+from machines.strategies import CALM, INPUTS, TAPES, WORKFLOWS, Drawn
+from machines.tape import PLAIN, Tape
+from model.execution import Phase
+
+_AT_ONCE: Final = 3
+_CRASHES: Final = 3
+_RIVALS: Final = 2
+_WITHOUT_ENGINE: Final = ("recover", "recover_and_crash", "recover_late", "stay_down")
+SIDES: Final = st.sampled_from(("before", "after"))
+COMMITS: Final = st.sampled_from((1, 1, 2, 3, 4))
+FAULTS: Final = st.sampled_from(get_args(Fault))
+PLACES: Final = st.sampled_from(tuple(product(get_args(Fault), get_args(Statement))))
+"""A fault, and the statement that it strikes."""
+AWAY: Final = st.sampled_from((1.0, 2.0, 5.0, 0.5, 60.0))
+"""Seconds without an engine."""
+TIMES: Final = st.sampled_from((1, 1, 2, 5))
+
+
+class RecoveryMachine(ExecutionRules):
+    """Two executions, sometimes one or three, and an engine that crashes, recovers and cannot write."""
+
+    home = "machines.targets.sqlite:sqlite"
+    goals = GOALS
+
+    @initialize(
+        first=WORKFLOWS,
+        second=WORKFLOWS,
+        given=INPUTS,
+        limit=st.integers(1, 3),
+        calm=CALM,
+        alone=st.booleans(),
+        tape=TAPES,
+    )
+    def begin(
+        self,
+        first: Drawn,
+        second: Drawn,
+        given: dict[str, Any],
+        limit: int,
+        calm: bool,  # noqa: FBT001
+        alone: bool,  # noqa: FBT001
+        tape: Tape,
+    ) -> None:
+        """Start one execution, or two at once."""
+        self.open(limit)
+        self.calm = calm
+        self.play(Run(first.definition, given, first.manners), tape)
+        if not alone:
+            self.play(Run(second.definition, given, second.manners), tape)
+
+    def make_reach(self) -> RecoveryReach:
+        """What counts crashes and faults as well."""
+        return RecoveryReach()
+
+    def valid_rules(self) -> list[Rule]:
+        """The rules whose preconditions hold; while there is no engine, those that need none."""
+        rules = super().valid_rules()
+        if self.world is not None and self.world.down:
+            return [found for found in rules if found.function.__name__ in _WITHOUT_ENGINE]
+        return rules
+
+    def standing(self, *phases: Phase) -> list[str]:
+        """The executions in one of these phases, the newest first; none while there is no engine."""
+        return [] if self.world is None or self.world.down else super().standing(*phases)
+
+    def alive(self) -> bool:
+        """Whether there is an engine that can be harmed."""
+        return self.world is not None and not self.world.down
+
+    def may_crash(self) -> bool:
+        """Whether there is an engine, and nothing is about to harm it."""
+        world = self.world
+        return world is not None and not world.down and len(world.deaths) < _CRASHES and not world.nemesis.armed
+
+    @precondition(lambda self: self.may_crash())
+    @rule(side=SIDES, commits=COMMITS, tape=TAPES)
+    def crash_at_a_commit(self, side: str, commits: int, tape: Tape) -> None:
+        """The engine will crash around one of its next commits."""
+        self.play(Crash(side, commits), tape)  # type: ignore[arg-type]  # one of two words
+
+    @precondition(lambda self: self.may_crash())
+    @rule(tape=TAPES)
+    def crash(self, tape: Tape) -> None:
+        """The engine crashes, whatever is under way."""
+        self.play(Crash(), tape)
+
+    @precondition(lambda self: self.world is not None and self.world.adrift)
+    @rule(tape=TAPES)
+    def recover(self, tape: Tape) -> None:
+        """What nobody drives is taken up."""
+        self.play(Recover(), tape)
+
+    @precondition(lambda self: self.world is not None and self.world.down)
+    @rule(side=SIDES, commits=COMMITS, tape=TAPES)
+    def recover_and_crash(self, side: str, commits: int, tape: Tape) -> None:
+        """A new engine is opened, and will soon crash as well."""
+        self.play(Recover(), tape)
+        self.play(Crash(side, commits), tape)  # type: ignore[arg-type]  # one of two words
+
+    @precondition(lambda self: self.world is not None and self.world.down)
+    @rule(seconds=AWAY, tape=TAPES)
+    def recover_late(self, seconds: float, tape: Tape) -> None:
+        """A new engine is opened after a while: retries and deadlines have become due."""
+        self.play(Elapse(seconds), PLAIN)
+        self.play(Recover(), tape)
+
+    @precondition(lambda self: self.world is not None and self.world.down)
+    @rule(seconds=AWAY)
+    def stay_down(self, seconds: float) -> None:
+        """Time passes, and there is no engine."""
+        self.play(Elapse(seconds), PLAIN)
+
+    @precondition(lambda self: self.may_crash() and self.standing(*UNSETTLED))
+    @rule(place=PLACES, times=TIMES, tape=TAPES)
+    def fail_store(self, place: tuple[Fault, Statement], times: int, tape: Tape) -> None:
+        """The store will fail."""
+        self.play(FailStore(*place, times), tape)
+
+    @precondition(lambda self: self.may_crash() and self.open_gates())
+    @rule(fault=FAULTS, tape=TAPES)
+    def fail_write(self, fault: Fault, tape: Tape) -> None:
+        """The next commit fails, while actions run whose ends it would have held."""
+        self.play(FailStore(fault), tape)
+
+    @precondition(lambda self: self.alive() and self.world.adrift)
+    @rule(tape=TAPES)
+    def recover_the_living(self, tape: Tape) -> None:
+        """The engine that could not write takes up what it gave up; rules are picked evenly, so two make it common."""
+        self.play(Recover(), tape)
+
+    @precondition(lambda self: self.alive() and self.can("ownership") and self.world.rivals < _RIVALS)
+    @rule(tape=TAPES)
+    def rival(self, tape: Tape) -> None:
+        """A second engine starts too early."""
+        self.play(Rival(), tape)
+
+    @precondition(lambda self: self.alive() and len(self.standing(*UNSETTLED)) < _AT_ONCE)
+    @rule(drawn=WORKFLOWS, given=INPUTS, tape=TAPES)
+    def run_another(self, drawn: Drawn, given: dict[str, Any], tape: Tape) -> None:
+        """One more workflow is started."""
+        self.play(Run(drawn.definition, given, drawn.manners), tape)

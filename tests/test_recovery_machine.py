@@ -1,0 +1,244 @@
+"""The machine of crashes is not vacuous: it gets to every kind of crash and fault, and a dead engine stays dead."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, get_args
+
+import pytest
+from hypothesis import seed
+from hypothesis.stateful import get_state_machine_test
+
+from machines import recovery_reach as reach
+from machines.moves import (
+    Cancel,
+    Crash,
+    Elapse,
+    Fail,
+    FailStore,
+    Finish,
+    Manner,
+    Move,
+    Pause,
+    Recover,
+    Resume,
+    Rival,
+    Run,
+)
+from machines.nemesis import Death, Fault, Nemesis, Statement
+from machines.reach import missed
+from machines.recovery import RecoveryMachine
+from machines.recovery_reach import GOALS, RecoveryReach
+from machines.searching import explicit_settings
+from machines.tape import LATENCIES, PLAIN, Tape
+from machines.target import CAPABILITIES, TargetFactory
+from machines.targets.builtin import BuiltinTarget, builtin
+from machines.targets.sqlite import sqlite
+from machines.world import World
+from model.history import Began, Crashed, Notified, Recorded, Refused, StoreFailed, Subscribed
+from tests.histories import step, workflow
+
+CASES = 800
+RETRY = {"max_attempts": 2, "initial_interval": 1}
+UNDO = {"action": "undo"}
+LATE = Tape(bytes([LATENCIES.index(0.0025)] * 8))
+
+
+def test_eight_hundred_cases_miss_nothing() -> None:
+    """On a real file; in four runs of Hypothesis, each with a seed of its own, as a campaign makes them."""
+    counts: Counter[str] = Counter()
+    cases = 0
+
+    class Counted(RecoveryMachine):
+        factory = staticmethod(sqlite)  # type: ignore[mutable-override]  # another target
+
+        @staticmethod
+        def on_case(machine: Any) -> None:
+            nonlocal cases
+            cases += 1
+            counts.update(list(machine.reach.found))
+
+    for number in range(4):
+        seed(number)(get_state_machine_test(Counted, settings=explicit_settings(CASES // 4)))()
+    assert cases >= CASES
+    assert missed(counts, cases, GOALS) == []
+
+
+def carried_out(*program: Move | tuple[Move, Tape], target: TargetFactory = builtin) -> tuple[World, RecoveryReach]:
+    """A program, to its end."""
+    world, found = World(target), RecoveryReach()
+    for line in program:
+        move, tape = line if isinstance(line, tuple) else (line, PLAIN)
+        found.before(world, move)
+        world.play(move, tape)
+        found.after(world)
+    world.finish()
+    found.after(world)
+    return world, found
+
+
+def run(*steps: Any, manners: dict[str, Manner] | None = None, **policies: Any) -> Run:
+    return Run(workflow(*steps, **policies), {}, manners or {})
+
+
+ONE = run(step("a"))
+
+PROGRAMS: dict[str, list[Move | tuple[Move, Tape]]] = {
+    reach.IN_ACTION: [ONE, Crash()],
+    reach.IN_COMPENSATION: [
+        run(step("a", compensation=UNDO), step("b", "a")),
+        Finish("x1/a"),
+        Fail("x1/b"),
+        Crash(),
+    ],
+    reach.UNDONE_AGAIN: [
+        run(step("a", compensation=UNDO), step("b", "a")),
+        Finish("x1/a"),
+        Fail("x1/b"),
+        Crash(),
+        Recover(),
+    ],
+    reach.IN_BACKOFF: [run(step("a", retries=RETRY)), Fail("x1/a"), Crash()],
+    reach.OVER_BACKOFF: [run(step("a", retries=RETRY)), Fail("x1/a"), Crash(), Elapse(5), Recover()],
+    reach.LATE: [run(step("a"), timeout=1), Crash(), Elapse(5), Recover()],
+    reach.IN_RECOVERY: [ONE, Crash(), (Recover(), LATE), Crash()],
+    reach.UNDER_WAY: [ONE, (Pause("x1"), LATE), Crash()],
+    reach.AT_ONCE: [ONE, ONE, Crash()],
+    reach.TIMED_OUT: [run(step("a", timeout=1), manners={"a": "stubborn"}), Elapse(2), Crash()],
+    reach.AGAIN: [ONE, Crash(), Recover(), Crash()],
+    reach.THRICE: [ONE, Crash(), Recover(), Crash(), Recover(), Crash()],
+    reach.UNANSWERED: [Crash("after"), ONE, Recover()],
+    reach.RAN_AGAIN: [ONE, Crash(), Recover()],
+    reach.LIVING: [ONE, FailStore("full"), Finish("x1/a"), Recover()],
+    reach.HELD_UP: [run(step("a"), step("b"), manners={"b": "stubborn"}), FailStore(), Finish("x1/a"), Recover()],
+    reach.NOT_RECOVERED: [ONE, Crash(), (Recover(), LATE), FailStore("io", "read"), Elapse(1)],
+    reach.NOT_DONE: [ONE, FailStore("busy", "begin"), Pause("x1")],
+    reach.NOT_STARTED: [FailStore("full", "insert"), ONE],
+    reach.NOT_DRIVEN: [ONE, FailStore("full"), Finish("x1/a"), Pause("x1")],
+}
+
+
+@pytest.mark.parametrize(("name", "program"), PROGRAMS.items())
+@pytest.mark.parametrize("target", [builtin, sqlite])
+def test_what_a_case_reached_is_named(
+    name: str, program: list[Move | tuple[Move, Tape]], target: TargetFactory
+) -> None:
+    _, found = carried_out(*program, target=target)
+    assert name in found.found
+
+
+@pytest.mark.parametrize("how", ["now", "before", "after"])
+def test_a_crash_is_counted_by_its_kind_and_by_phase(how: Any) -> None:
+    _, found = carried_out(ONE, Crash(how), Pause("x1"), target=sqlite)
+    kind = how if how == "now" else f"{how} a commit"
+    phase = "PAUSED" if how == "after" else "RUNNING"
+    assert f"crash {kind} in {phase}" in found.found
+
+
+def test_a_second_engine_is_refused() -> None:
+    world, found = carried_out(ONE, Rival(), target=sqlite)
+    assert reach.RIVAL in found.found
+    (refused,) = [entry for entry in world.history if isinstance(entry, Refused)]
+    assert refused.type == "JournalError"
+    assert "owned by" in refused.message
+
+
+def test_goals_are_named_once_and_are_all_there_is() -> None:
+    assert set(PROGRAMS) <= set(GOALS)
+    assert len(GOALS) == len(set(GOALS))
+
+
+# The nemesis
+
+
+def test_a_crash_strikes_once_at_its_commit() -> None:
+    deaths: list[str] = []
+    nemesis = Nemesis(deaths.append, lambda *_: None)
+    nemesis.arm_crash("after", 2)
+    nemesis.boundary("before")
+    nemesis.boundary("after")
+    nemesis.boundary("before")
+    assert nemesis.armed
+    with pytest.raises(Death):
+        nemesis.boundary("after")
+    assert deaths == ["after a commit"]
+    assert not nemesis.armed
+    nemesis.boundary("before")
+    assert nemesis.commits == 3
+
+
+def test_a_fault_strikes_as_often_as_was_said() -> None:
+    nemesis = Nemesis(lambda _: None, lambda *_: None)
+    nemesis.arm_fault("full", "insert", 2)
+    assert [nemesis.fault("begin"), nemesis.fault("insert"), nemesis.fault("insert"), nemesis.fault("insert")] == [
+        None, "full", "full", None,
+    ]  # fmt: skip
+    assert nemesis.struck == [("full", "insert"), ("full", "insert")]
+    nemesis.arm_fault("io", "commit", 1)
+    nemesis.calm()
+    assert nemesis.fault("commit") is None
+
+
+# What a crash leaves
+
+
+@pytest.mark.parametrize("target", [builtin, sqlite])
+def test_what_is_committed_survives_and_what_is_not_is_gone(target: TargetFactory) -> None:
+    for side, kept in (("before", 3), ("after", 5)):
+        world, _ = carried_out(ONE, Crash(side), Finish("x1/a"), target=target)  # type: ignore[arg-type]
+        crash = next(index for index, entry in enumerate(world.history) if isinstance(entry, Crashed))
+        assert len([entry for entry in world.history[:crash] if isinstance(entry, Recorded)]) == kept
+
+
+@pytest.mark.parametrize("target", [builtin, sqlite])
+def test_an_attempt_runs_again_under_its_key(target: TargetFactory) -> None:
+    world, _ = carried_out(ONE, Crash(), Recover(), target=target)
+    assert [entry.key for entry in world.history if isinstance(entry, Began)] == ["x1/a/1", "x1/a/1"]
+
+
+def test_a_subscriber_comes_back_where_it_was() -> None:
+    world, _ = carried_out(ONE, Crash(), Recover())
+    assert [entry.after for entry in world.history if isinstance(entry, Subscribed)] == [0, 3]
+    assert [entry.seq for entry in world.history if isinstance(entry, Notified)] == [1, 2, 3, 4, 5]
+
+
+def test_nothing_can_be_done_to_a_dead_engine() -> None:
+    world = World(builtin)
+    for move in (ONE, Crash(), Pause("x1"), Cancel("x1"), Resume("x1"), Finish("x1/a"), ONE, FailStore(), Rival()):
+        world.play(move)
+    assert world.down
+    assert world.adrift
+    assert not world.gates
+    assert world.loop.next_event() is None
+    before = len(world.history)
+    world.play(Elapse(60))
+    assert not [entry for entry in world.history[before:] if isinstance(entry, Recorded | Began)]
+    world.finish()
+    assert not world.down
+
+
+@pytest.mark.parametrize("fault", get_args(Fault))
+@pytest.mark.parametrize("statement", get_args(Statement))
+@pytest.mark.parametrize("target", [builtin, sqlite])
+def test_a_store_fails_in_every_way(fault: Fault, statement: Statement, target: TargetFactory) -> None:
+    world, found = carried_out(
+        ONE, FailStore(fault, statement, 2), Pause("x1"), Crash(), Recover(), Finish("x1/a"), target=target
+    )
+    assert {f"store fault: {fault}", f"store fault at {statement}"} <= set(found.found)
+    assert [entry for entry in world.history if isinstance(entry, StoreFailed)]
+
+
+def test_a_target_that_does_not_recover_is_not_crashed() -> None:
+    class Mortal(BuiltinTarget):
+        capabilities = frozenset(CAPABILITIES) - {"recovery", "ownership"}
+
+    world, found = carried_out(ONE, Crash(), FailStore(), Recover(), Rival(), Finish("x1/a"), target=Mortal)
+    assert not [entry for entry in world.history if isinstance(entry, Crashed | StoreFailed)]
+    assert not any("crash" in name for name in found.found)
+
+
+def test_the_same_program_is_recorded_alike_in_memory_and_on_a_file() -> None:
+    program = (run(step("a", compensation=UNDO), step("b", "a")), Finish("x1/a"), Crash(), Recover(), Fail("x1/b"))
+    worlds = [carried_out(*program, target=target)[0] for target in (builtin, sqlite)]
+    memory, file = ([entry for entry in world.history if isinstance(entry, Recorded)] for world in worlds)
+    assert memory == file
