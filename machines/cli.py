@@ -15,13 +15,15 @@ import click
 
 from machines.canary import canary
 from machines.course import one_line
+from machines.crashes import crashes
 from machines.fuzzing import fuzz
+from machines.journals import journal
 from machines.replaying import reach, replay
 from machines.running import run
 
 __all__ = ["COMMANDS", "lockstep", "main"]
 
-COMMANDS: Final[tuple[click.Command, ...]] = (run, fuzz, replay, reach, canary)
+COMMANDS: Final[tuple[click.Command, ...]] = (run, journal, fuzz, replay, reach, crashes, canary)
 
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
