@@ -1,4 +1,4 @@
-"""How ``lockstep run`` tells of an execution: while it goes on, and when it is over.
+"""How ``lockstep run`` and ``lockstep recover`` tell of an execution: while it goes on, and when it is over.
 
 Rule 1: everything told is made of durable events, and their own times, and the engine's report.
 Rule 2: progress goes to stderr, a line at a time (under a bar, if there is a terminal); the outcome goes to stdout.
@@ -20,6 +20,7 @@ from engine.messages import (
     CompensationStarted,
     Event,
     ExecutionPaused,
+    ExecutionResumed,
     ExecutionStarted,
     Json,
     RollbackStarted,
@@ -32,7 +33,17 @@ from engine.messages import (
 )
 from engine.state import Report
 
-__all__ = ["BarTeller", "Course", "Teller", "counted", "one_line", "print_outcome", "result"]
+__all__ = [
+    "BriefTeller",
+    "Course",
+    "Teller",
+    "counted",
+    "one_line",
+    "outcome_line",
+    "print_outcome",
+    "result",
+    "teller_of",
+]
 
 _TENTHS: Final = 10
 _NOTES: Final = 20
@@ -91,6 +102,8 @@ class Course:
                 self.running.pop(step, None)
             case ExecutionPaused():
                 self.paused = True
+            case ExecutionResumed() | CancellationRequested() | RollbackStarted():
+                self.paused = False
             case _:
                 pass
 
@@ -111,8 +124,9 @@ class Course:
 class Teller:
     """Plain lines: one for each tenth of the steps, and one for what is out of the ordinary."""
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: Course, speaker: str) -> None:
         self._course = course
+        self._speaker = speaker
         self._tenths = 0
         self._failures = 0
 
@@ -129,20 +143,27 @@ class Teller:
             self.note(text)
         if type(event) is CancellationRequested:
             self._tenths = _TENTHS  # what follows is no progress
-        tenths = self._course.settled * _TENTHS // max(self._course.steps, 1)
+        tenths = self._tenths_settled()
         if tenths > self._tenths:
             self._tenths = tenths
             self.note(self.progress())
 
+    def skip(self) -> None:
+        """All that the course has seen so far is history, and no progress."""
+        self._tenths = self._tenths_settled()
+
     def note(self, text: str) -> None:
         """Print a line."""
-        click.echo(one_line(f"lockstep run: {text}"), err=True)
+        click.echo(one_line(f"{self._speaker}: {text}"), err=True)
 
     def progress(self) -> str:
         """Where the execution stands, in a few words."""
         course = self._course
         steps, running = counted(course.steps, "step"), len(course.running)
         return f"{course.settled} of {steps} settled, {running} running, {_time(course.makespan())} s"
+
+    def _tenths_settled(self) -> int:
+        return self._course.settled * _TENTHS // max(self._course.steps, 1)
 
     def _remarkable(self, event: Event) -> str | None:
         match event:
@@ -160,14 +181,23 @@ class Teller:
                 return None
 
 
+class BriefTeller(Teller):
+    """One of several executions at once: only what is out of the ordinary."""
+
+    def tell(self, event: Event) -> None:
+        """Something may be out of the ordinary."""
+        if text := self._remarkable(event):
+            self.note(text)
+
+
 class BarTeller(Teller):
     """A bar at the foot of the terminal, with the lines above it."""
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: Course, speaker: str) -> None:
         from rich.console import Console  # noqa: PLC0415  # most commands and most runs need no terminal
         from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
-        super().__init__(course)
+        super().__init__(course, speaker)
         columns = (TextColumn("{task.description}", markup=False), BarColumn())
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task("", total=course.steps)
@@ -185,11 +215,23 @@ class BarTeller(Teller):
         """Move the bar."""
         if text := self._remarkable(event):
             self.note(text)
-        self._bar.update(self._task, completed=self._course.settled, description=self.progress())
+        self._update()
+
+    def skip(self) -> None:
+        """Put the bar where the course stands."""
+        self._update()
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(one_line(f"lockstep run: {text}"), markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(one_line(f"{self._speaker}: {text}"), markup=False, highlight=False, soft_wrap=True)
+
+    def _update(self) -> None:
+        self._bar.update(self._task, completed=self._course.settled, description=self.progress())
+
+
+def teller_of(course: Course, speaker: str) -> Teller:
+    """Who tells of a single execution: with a bar, if there is a terminal."""
+    return (BarTeller if sys.stdout.isatty() and sys.stderr.isatty() else Teller)(course, speaker)
 
 
 _COLUMNS: Final = ("step", "status", "attempts", "start", "end", "duration", "error")
@@ -203,8 +245,13 @@ def print_outcome(report: Report, course: Course) -> None:
         _print_rich(rows)
     else:
         _print_plain(rows)
+    click.echo(outcome_line(report, course))
+
+
+def outcome_line(report: Report, course: Course) -> str:
+    """How an execution ended, or where it stands, in a line."""
     error = f": {_failure(report['error'])}" if report["error"] else ""
-    click.echo(one_line(f"{report['status']} after {_time(course.makespan())} s{error}"))
+    return one_line(f"{report['status']} after {_time(course.makespan())} s{error}")
 
 
 def _rows(report: Report, course: Course) -> Iterable[tuple[str, ...]]:

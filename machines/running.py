@@ -2,23 +2,20 @@
 
 Rule 1: what is shown is made of durable events and their own times alone.
 Rule 2: whatever can be refused is refused before the execution begins: exit status 2, and no trace of it.
-Rule 3: an execution that began is told to its end: a table, the JSON file, and exit status 0 for COMPLETED, 3 for
+Rule 3: the journal is a file, whatever becomes of this process; one of the execution's own, unless told otherwise.
+Rule 4: an execution that began is told to its end: a table, the JSON file, and exit status 0 for COMPLETED, 3 for
 anything else, 130 after Ctrl-C (which cancels the execution and waits for its end; a second one does not wait).
 """
 
 import asyncio
 import json
 import os
-import signal
-import sys
-import threading
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, NoReturn, Self
+from typing import Final, NoReturn
 from uuid import uuid4
 
 import click
@@ -27,34 +24,45 @@ from engine.actions import ACTIONS
 from engine.definition import parse_workflow
 from engine.errors import DefinitionError, EngineClosedError, JournalError
 from engine.journal import Journal, MemoryJournal
-from engine.messages import (
-    Failure,
-    Json,
-)
-from engine.sqlite_journal import SqliteJournal
+from engine.messages import Json
+from engine.sqlite_journal import SqliteJournal, Synchronous
 from engine.state import Report, Status
 from engine.state_manager import ExecutionStateManager
 from engine.values import json_faults
 from engine.workflow import Workflow
 from engine.workflow_engine import WorkflowEngine
-from machines.course import BarTeller, Course, Teller, counted, print_outcome, result
+from machines.course import Course, Teller, counted, print_outcome, result, teller_of
+from machines.following import COMPLETED, NOT_COMPLETED, SIGNALLED, Interruption, follow, report_of, wall_clock
 from machines.loop import SimulatedLoop
 
-__all__ = ["run"]
-
-COMPLETED: Final = 0
-NOT_COMPLETED: Final = 3
-SIGNALLED: Final = 128
-"""What a shell adds to the number of the signal that ended a program."""
+__all__ = ["check_out", "max_concurrent_steps", "run", "synchronous", "write_out"]
 
 _REAL_ONLY: Final = "shell"
 """The action that has effects outside, which no virtual time can hasten."""
-_TENTHS: Final = 10
-_NOTES: Final = 20
-"""Failures that are told while the execution goes on; the table has them all."""
-_SHOWN: Final = 200
-_DIGITS: Final = 9
-"""Decimals of the seconds in the JSON: finer than any clock, coarser than the noise of adding floats."""
+_IN_MEMORY: Final = "none"
+"""What stands for no file."""
+_RUNS: Final = Path(".lockstep", "runs")
+"""Where an execution's journal is kept, if nobody says where."""
+_BESIDE: Final = ("", "-wal", "-shm", ".lock")
+"""What SQLite and the journal keep beside a journal's file, by the ends of their names."""
+
+
+max_concurrent_steps = click.option(
+    "--max-concurrent-steps", type=click.IntRange(min=1), default=5, show_default=True, help="Slots of the engine."
+)
+
+
+def synchronous(default: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """How durable the journal's file is; ``default`` for those who read the help."""
+    return click.option(
+        "--synchronous",
+        metavar="FULL|NORMAL",
+        type=click.Choice(["FULL", "NORMAL"]),
+        help=(
+            "FULL: whatever was told survives a loss of power. NORMAL: faster, and a loss of power (no crash) may take "
+            f"the last moments with it.  [default: {default}]"
+        ),
+    )
 
 
 @click.command()
@@ -62,34 +70,49 @@ _DIGITS: Final = 9
 @click.option(
     "--input", "given", metavar="JSON", default="{}", help="The input: a JSON object, or @FILE that holds one."
 )
-@click.option("--journal", metavar="FILE", help="Keep the journal in this SQLite file; without it, in memory.")
-@click.option("--virtual-time", is_flag=True, help="Simulate time: waiting takes none.")
 @click.option(
-    "--max-concurrent-steps", type=click.IntRange(min=1), default=5, show_default=True, help="Slots of the engine."
+    "--journal",
+    metavar="FILE|none",
+    help=(
+        "Keep the journal in this SQLite file, together with others, or (none) in memory only; "
+        f"without it, in a file of its own in {_RUNS}."
+    ),
 )
+@synchronous("FULL; in virtual time NORMAL")
+@click.option("--virtual-time", is_flag=True, help="Simulate time: waiting takes none.")
+@max_concurrent_steps
 @click.option("--json", "out", metavar="OUT", help="Write the outcome to this file as JSON.")
 def run(
-    *, file: str, given: str, journal: str | None, virtual_time: bool, max_concurrent_steps: int, out: str | None
+    *,
+    file: str,
+    given: str,
+    journal: str | None,
+    synchronous: Synchronous | None,
+    virtual_time: bool,
+    max_concurrent_steps: int,
+    out: str | None,
 ) -> int:
     """Run the workflow in FILE (JSON: steps, graph, or WfFormat 1.5) with the built-in actions.
 
-    The actions are wait, echo, fail and shell. Exit status: 0 the execution is COMPLETED, 3 it is not, 2 bad input,
-    130 interrupted.
+    The actions are wait, echo, fail and shell. What is journaled outlives this process: `lockstep recover` goes on with
+    it. Exit status: 0 the execution is COMPLETED, 3 it is not, 2 bad input, 130 interrupted.
     """
     workflow = _read_workflow(file, virtual_time=virtual_time)
-    plan = _Plan(workflow, _read_input(given), journal, virtual_time, max_concurrent_steps)
+    inputs = _read_input(given)
+    if journal == _IN_MEMORY and synchronous is not None:
+        _refuse(f"--synchronous {synchronous}", "there is no file, by --journal none")
     if out is not None:
-        _check_out(out, file, journal)
+        check_out(out, file, None if journal == _IN_MEMORY else journal)
     course = Course(len(workflow.steps))
-    teller = BarTeller(course) if sys.stdout.isatty() and sys.stderr.isatty() else Teller(course)
-    try:
-        with teller:
+    with _kept(journal, course) as path:
+        # What a simulation did can be simulated again: it need not outlast a loss of power, and may be quick.
+        durability = synchronous or ("NORMAL" if virtual_time else "FULL")
+        plan = _Plan(workflow, inputs, path, journal is None, durability, virtual_time, max_concurrent_steps)
+        with teller_of(course, "lockstep run") as teller:
             outcome = _run_loop(plan, course, teller)
-    except JournalError as error:
-        _refuse(error.reason)
     print_outcome(outcome.report, course)
     if out is not None:
-        _write_out(out, result(outcome.report, course))
+        write_out(out, result(outcome.report, course))
     if outcome.interrupted:
         return SIGNALLED + outcome.interrupted
     return COMPLETED if outcome.report["status"] == Status.COMPLETED else NOT_COMPLETED
@@ -104,7 +127,10 @@ class _Plan:
 
     workflow: Workflow
     inputs: dict[str, Json]
-    journal: str | None
+    journal: Path | None
+    own: bool
+    """Whether the journal's file is this execution's own, and somebody has to be told where it is."""
+    synchronous: Synchronous
     virtual: bool
     slots: int
 
@@ -180,8 +206,8 @@ def _parse(place: str, content: bytes) -> Json:
         _refuse(place, "holds an integer of more than 4300 digits")
 
 
-def _check_out(out: str, *others: str | None) -> None:
-    """Find out before the execution begins whether its outcome can be written."""
+def check_out(out: str, file: str, journal: str | None) -> None:
+    """Find out before an execution begins whether its outcome can be written, and is not written over what it needs."""
     path = Path(out)
     place = f"--json {out}"
     if path.is_dir():
@@ -190,8 +216,40 @@ def _check_out(out: str, *others: str | None) -> None:
         _refuse(place, f"there is no directory {path.parent}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         _refuse(place, "cannot be written to")
-    if path.exists() and any(Path(other).exists() and path.samefile(other) for other in others if other):
+    needed = [Path(file), *(Path(f"{journal}{end}") for end in _BESIDE if journal)]
+    if any(_same(path, each) for each in needed):
         _refuse(place, "is a file that this execution reads")
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.samefile(other) if one.exists() and other.exists() else one.resolve() == other.resolve()
+
+
+@contextmanager
+def _kept(journal: str | None, course: Course) -> Iterator[Path | None]:
+    """The file of the journal, if there is one. One of the execution's own is gone again if nothing began."""
+    try:
+        if journal is not None:
+            yield None if journal == _IN_MEMORY else Path(journal)
+            return
+        own = _own_file()
+        try:
+            yield own
+        finally:
+            if not course.execution:
+                for end in _BESIDE:
+                    Path(f"{own}{end}").unlink(missing_ok=True)
+    except JournalError as error:
+        _refuse(error.reason)
+
+
+def _own_file() -> Path:
+    """A name for a journal's file that nobody has; by their names they stand in the order of their times."""
+    try:
+        _RUNS.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _refuse(_RUNS, f"no journal can be kept there (--journal says where else): {error.strerror or error}")
+    return _RUNS / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{uuid4().hex[:8]}.db"
 
 
 # What happens
@@ -225,22 +283,21 @@ async def _execute(plan: _Plan, course: Course, teller: Teller) -> _Outcome:
     """Run the execution until it has ended, or nobody could go on with it."""
     journal: Journal = MemoryJournal()
     if plan.journal:
-        # What a simulation did can be simulated again: it need not outlast a loss of power, and may be quick.
-        journal = await SqliteJournal.open(plan.journal, synchronous="NORMAL" if plan.virtual else "FULL")
-    clock, new_id = await _determined(journal) if plan.virtual else (_clock(), lambda: uuid4().hex)
+        journal = await SqliteJournal.open(plan.journal, synchronous=plan.synchronous)
+    clock, new_id = await _determined(journal) if plan.virtual else (wall_clock(), lambda: uuid4().hex)
     manager = ExecutionStateManager(journal)
     async with WorkflowEngine(manager, ACTIONS, max_concurrent_steps=plan.slots, clock=clock, new_id=new_id) as engine:
-        with _Interruption() as interruption:
+        with Interruption() as interruption:
             course.execution = await engine.start_workflow(plan.workflow, plan.inputs)
-            teller.note(f"{plan.workflow.name}: {counted(course.steps, 'step')}, execution {course.execution}")
-            failure = await _follow(engine, course, teller, interruption)
-        report = await engine.get_execution(course.execution)
-    if failure is not None:
-        teller.note(f"cannot go on: {failure}")
-        report["error"] = Failure(None, None, type(failure).__name__, str(failure)).to_json()
-    elif report["status"] == Status.PAUSED:
-        missing = "; ".join(f"step {step} misses {', '.join(paths)}" for step, paths in report["missing"].items())
-        teller.note(f"PAUSED, and nobody is here to resume it: {missing}")
+            where = f", journal {plan.journal}" if plan.own else ""
+            teller.note(f"{plan.workflow.name}: {counted(course.steps, 'step')}, execution {course.execution}{where}")
+            cancelling = asyncio.create_task(_cancel(engine, course, teller, interruption))
+            try:
+                failure = await follow(engine, course, teller)
+            finally:
+                cancelling.cancel()
+                await asyncio.gather(cancelling, return_exceptions=True)
+        report = await report_of(engine, course, teller, failure)
     return _Outcome(report, interruption.signal)
 
 
@@ -250,88 +307,15 @@ async def _determined(journal: Journal) -> tuple[Callable[[], float], Callable[[
     return asyncio.get_running_loop().time, lambda: f"execution-{begun + 1}"
 
 
-def _clock() -> Callable[[], float]:
-    """A clock that tells the time of day, and never goes back."""
-    offset = time.time() - time.monotonic()
-    return lambda: offset + time.monotonic()
-
-
-async def _follow(
-    engine: WorkflowEngine, course: Course, teller: Teller, interruption: "_Interruption"
-) -> JournalError | None:
-    """Watch the execution to its end, or to where nobody goes on with it. Returns what kept the engine from that."""
-    watching = asyncio.create_task(_watch(engine, course, teller))
-    ending = asyncio.create_task(engine.wait(course.execution))
-    cancelling = asyncio.create_task(_cancel(engine, course, teller, interruption))
-    try:
-        await asyncio.wait((watching, ending), return_when=asyncio.FIRST_COMPLETED)
-        if ending.done():
-            await ending
-        await watching
-    except JournalError as error:
-        return error
-    finally:
-        for task in (watching, ending, cancelling):
-            task.cancel()
-        await asyncio.gather(watching, ending, cancelling, return_exceptions=True)
-    return None
-
-
-async def _watch(engine: WorkflowEngine, course: Course, teller: Teller) -> None:
-    async for seq, event in engine.subscribe(course.execution):
-        course.see(event)
-        teller.tell(event)
-        if course.paused and not course.running:
-            report = await engine.get_execution(course.execution)
-            if report["status"] == Status.PAUSED and report["seq"] == seq:
-                return
-
-
-async def _cancel(engine: WorkflowEngine, course: Course, teller: Teller, interruption: "_Interruption") -> None:
+async def _cancel(engine: WorkflowEngine, course: Course, teller: Teller, interruption: Interruption) -> None:
     await interruption.came.wait()
     teller.note("interrupted: cancelling the execution and waiting for its end (again: do not wait)")
     with suppress(JournalError, EngineClosedError):
         await engine.cancel_execution(course.execution)
 
 
-class _Interruption:
-    """While it lasts, the first Ctrl-C (or SIGTERM) is told by ``came``, and the next cancels the task that made this.
-
-    From then on nobody listens: whoever does not want to wait for that either gets his ``KeyboardInterrupt``.
-    """
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self.came = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._waiting = asyncio.current_task(self._loop)
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        """Listen, if this is the thread that may."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._caught)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Listen no more."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _caught(self, number: int, _: FrameType | None) -> None:
-        if self.signal:
-            for each in self._before:
-                signal.signal(each, signal.default_int_handler)
-        self._loop.call_soon_threadsafe(self._insist if self.signal else self.came.set)
-        self.signal = number
-
-    def _insist(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-
-
-def _write_out(out: str, value: Json) -> None:
+def write_out(out: str, value: Json) -> None:
+    """Write an outcome to the file that it was asked for in."""
     try:
         Path(out).write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="ascii")
     except OSError as error:

@@ -4,16 +4,14 @@ import asyncio
 import json
 import math
 import os
-import pty
 import random
-import re
 import resource
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +25,10 @@ from engine.state_manager import ExecutionStateManager
 from engine.workflow_engine import WorkflowEngine
 from machines import cli, running
 from machines.loop import SimulatedLoop
+from tests.command_line import COMMAND, ENVIRONMENT, begun, called, journaled, lockstep, outcome, shown, step, write
 
-ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
-COMMAND = (sys.executable, "-P", "-m", "machines.cli")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 MICROSECOND = 1e-6
-
-
-def lockstep(*arguments: str | Path, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """The real command in a process of its own."""
-    command = (*COMMAND, *map(str, arguments))
-    return subprocess.run(
-        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120, **options
-    )
 
 
 @pytest.fixture
@@ -49,28 +37,7 @@ def answer(
 ) -> Callable[..., tuple[int, str, str]]:
     """The same command in this process: exit status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            cli.main([str(argument) for argument in arguments])
-        assert isinstance(end.value.code, int)
-        return end.value.code, *capsys.readouterr()
-
-    return call
-
-
-def write(path: Path, *steps: dict[str, Any], **policies: Any) -> Path:
-    path.write_text(json.dumps({"id": "w", "steps": steps, **policies}), encoding="utf-8")
-    return path
-
-
-def step(name: str, action: str = "echo", *after: str, **policies: Any) -> dict[str, Any]:
-    return {"id": name, "action": action, "depends_on": list(after), **policies}
-
-
-def outcome(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return partial(called, capsys)
 
 
 # The floors: virtual time
@@ -336,39 +303,14 @@ def test_a_graph_runs_too(tmp_path: Path, answer: Callable[..., tuple[int, str, 
 
 def test_a_terminal_gets_a_table_with_lines(tmp_path: Path) -> None:
     file = write(tmp_path / "w.json", step("a"), step("b", "fail", "a", parameters={"message": "[red]no[/red]"}))
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, "run", str(file)],
-        cwd=tmp_path,
-        env={**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "100"},
-        stdout=theirs,
-        stderr=theirs,
-    ) as child:
-        os.close(theirs)
-        shown = b""
-        try:
-            while chunk := os.read(ours, 65536):
-                shown += chunk
-        except OSError:
-            pass  # Linux says so when the last one has closed the other end
-        os.close(ours)
-        assert child.wait(60) == 3
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    code, text = shown("run", file, cwd=tmp_path)
+    assert code == 3
     assert "│ a    │ COMPLETED │" in text
     assert "│ ActionError: [red]no[/red]" in text
     assert "FAILED after 0." in text
 
 
 # The journal
-
-
-def journaled(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Every execution's events, read by this process as SQLite has them."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    with closing(sqlite3.connect(path)) as other:
-        for execution, text in other.execute("SELECT execution, event FROM events ORDER BY execution, seq"):
-            found.setdefault(execution, []).append(json.loads(text))
-    return found
 
 
 def test_each_run_is_a_fresh_execution_in_the_journal(tmp_path: Path) -> None:
@@ -400,8 +342,74 @@ def test_the_outcome_is_the_same_with_and_without_a_file(
     tmp_path: Path, answer: Callable[..., tuple[int, str, str]]
 ) -> None:
     arguments = ("run", DATA / "run_samples.json", "--virtual-time")
-    assert answer(*arguments, "--json", "without") == answer(*arguments, "--json", "with", "--journal", "j")
-    assert (tmp_path / "without").read_bytes() == (tmp_path / "with").read_bytes()
+    without = answer(*arguments, "--json", "without", "--journal", "none")
+    assert without == answer(*arguments, "--json", "with", "--journal", "j")
+    code, out, err = answer(*arguments, "--json", "own")
+    (own,) = (tmp_path / ".lockstep" / "runs").glob("*.db")
+    assert (code, out, err.replace(f", journal {own.relative_to(tmp_path)}\n", "\n", 1)) == without
+    assert (tmp_path / "without").read_bytes() == (tmp_path / "with").read_bytes() == (tmp_path / "own").read_bytes()
+    assert journaled(own) == journaled(tmp_path / "j")
+
+
+def test_each_execution_has_a_file_of_its_own_unless_told_otherwise(
+    tmp_path: Path, answer: Callable[..., tuple[int, str, str]]
+) -> None:
+    """The names stand in the order of time, and are told."""
+    file = write(tmp_path / "w.json", step("a"))
+    told = []
+    for number in range(3):
+        code, _, err = answer("run", file, "--json", str(number))
+        assert code == 0
+        told.append(tmp_path / err.splitlines()[0].partition(", journal ")[2])
+    assert sorted((tmp_path / ".lockstep" / "runs").glob("*.db")) == told
+    assert len(set(told)) == 3
+    for number, path in enumerate(told):
+        assert list(journaled(path)) == [outcome(tmp_path / str(number))["execution"]]
+
+
+def test_a_journal_in_memory_leaves_nothing(tmp_path: Path, answer: Callable[..., tuple[int, str, str]]) -> None:
+    file = write(tmp_path / "w.json", step("a"))
+    code, _, err = answer("run", file, "--journal", "none")
+    assert code == 0
+    assert "journal" not in err
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "FULL"),
+        (["--virtual-time"], "NORMAL"),
+        (["--synchronous", "NORMAL"], "NORMAL"),
+        (["--synchronous", "FULL", "--virtual-time", "--journal", "j"], "FULL"),
+    ],
+)
+def test_how_durable_the_journal_is(
+    options: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Callable[..., tuple[int, str, str]],
+) -> None:
+    said = []
+
+    class Watched(sqlite3.Connection):
+        def execute(self, statement: str, *arguments: Any) -> sqlite3.Cursor:
+            said.append(statement)
+            return super().execute(statement, *arguments)
+
+    monkeypatch.setattr(SqliteJournal, "connection_class", Watched)
+    assert answer("run", write(tmp_path / "w.json", step("a")), *options)[0] == 0
+    assert [statement for statement in said if "synchronous" in statement] == [f"PRAGMA synchronous = {expected}"]
+
+
+def test_a_journal_that_somebody_owns(tmp_path: Path, answer: Callable[..., tuple[int, str, str]]) -> None:
+    write(tmp_path / "w.json", step("a", "wait", parameters={"seconds": 300}))
+    with begun("run", "w.json", "--journal", "j", cwd=tmp_path) as child:
+        code, out, err = answer("run", "w.json", "--journal", "j")
+        assert (code, out) == (2, "")
+        assert err.startswith(f"lockstep run: j: it is owned by process {child.pid} on ")
+        assert len(err.splitlines()) == 1
 
 
 def test_a_journal_that_fails_on_the_way(tmp_path: Path) -> None:
@@ -515,6 +523,21 @@ def bad_inputs() -> Iterator[tuple[str, list[str], str]]:
         ["run", "w.json", "--json", "gone/out"],
         ("lockstep run: --json gone/out: there is no directory gone"),
     )
+    yield (
+        "an outcome over a journal that is to be made",
+        ["run", "w.json", "--journal", "j", "--json", "./j"],
+        ("lockstep run: --json ./j: is a file that this execution reads"),
+    )
+    yield (
+        "how durable memory is",
+        ["run", "w.json", "--journal", "none", "--synchronous", "FULL"],
+        ("lockstep run: --synchronous FULL: there is no file, by --journal none"),
+    )
+    yield (
+        "durability that there is not",
+        ["run", "w.json", "--synchronous", "OFF"],
+        ("lockstep run: Invalid value for '--synchronous': 'OFF' is not one of 'FULL', 'NORMAL'."),
+    )
     yield "an outcome that is a directory", ["run", "w.json", "--json", "."], "lockstep run: --json .: is a directory"
     yield (
         "an outcome over the definition",
@@ -585,6 +608,7 @@ def test_a_reader_that_has_gone_is_no_crash(tmp_path: Path) -> None:
     file = write(tmp_path / "w.json", *steps)
     with subprocess.Popen(
         [*COMMAND, "run", file, "--virtual-time"],
+        cwd=tmp_path,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -602,32 +626,15 @@ def test_a_reader_that_has_gone_is_no_crash(tmp_path: Path) -> None:
 # Ctrl-C
 
 
-@contextmanager
-def begun(file: Path, *options: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    """The real command, once its execution has begun."""
-    with subprocess.Popen(
-        [*COMMAND, "run", str(file), *options],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
-        try:
-            assert child.stderr is not None
-            line = child.stderr.readline()
-            assert ", execution " in line, line + child.stderr.read()
-            yield child
-        finally:
-            child.kill()
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
 def test_an_interruption_cancels_the_execution_and_tells_its_end(number: int, code: int, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     command = f"exec 3>{tmp_path}/fifo; echo ready >&3; trap 'echo cleaned >&3; exit 1' TERM; sleep 300 & wait"
     file = write(tmp_path / "w.json", step("a", "shell", parameters={"command": command}), step("b", "echo", "a"))
-    with begun(file, "--journal", "j", "--json", "out", cwd=tmp_path) as child, (tmp_path / "fifo").open() as fifo:
+    with (
+        begun("run", file, "--journal", "j", "--json", "out", cwd=tmp_path) as child,
+        (tmp_path / "fifo").open() as fifo,
+    ):
         assert fifo.readline() == "ready\n"
         child.send_signal(number)
         assert fifo.read() == "cleaned\n", "the end of the FIFO is the end of every process of the command"
@@ -646,7 +653,7 @@ def test_an_interruption_cancels_the_execution_and_tells_its_end(number: int, co
 def test_virtual_time_can_be_interrupted(tmp_path: Path) -> None:
     endless = step("a", "fail", retries={"max_attempts": 10**9, "max_interval": 1})
     file = write(tmp_path / "w.json", endless)
-    with begun(file, "--virtual-time", "--json", "out", cwd=tmp_path) as child:
+    with begun("run", file, "--virtual-time", "--json", "out", cwd=tmp_path) as child:
         child.send_signal(signal.SIGINT)
         out, _ = child.communicate(timeout=60)
     assert child.returncode == 130
@@ -664,7 +671,7 @@ def test_a_second_interruption_does_not_wait(tmp_path: Path) -> None:
         step("a", "shell", "first", parameters={"command": command}),
         rollback_on_cancel=True,
     )
-    with begun(file, cwd=tmp_path) as child, (tmp_path / "fifo").open() as fifo:
+    with begun("run", file, cwd=tmp_path) as child, (tmp_path / "fifo").open() as fifo:
         assert child.stderr is not None
         assert fifo.readline() == "ready\n"
         child.send_signal(signal.SIGINT)
@@ -705,7 +712,7 @@ def test_a_killed_execution_is_recovered_from_its_journal(tmp_path: Path) -> Non
         step("running", "wait", "done", parameters={"seconds": 300}),
         step("last", "echo", "running", parameters={"x": "${done.x}"}),
     )
-    with begun(file, "--journal", "j", cwd=tmp_path) as child:
+    with begun("run", file, "--journal", "j", cwd=tmp_path) as child:
         assert child.stderr is not None
         assert "1 of 3 steps settled" in child.stderr.readline()
         child.kill()
@@ -737,3 +744,24 @@ def test_a_journal_that_fails_at_the_start_is_bad_input(
 
     monkeypatch.setattr(SqliteJournal, "append", full)
     assert answer("run", "w.json", "--journal", "j") == (2, "", "lockstep run: j: the disk is full\n")
+
+
+def test_nothing_is_left_where_nothing_began(
+    files: Path, monkeypatch: pytest.MonkeyPatch, answer: Callable[..., tuple[int, str, str]]
+) -> None:
+    async def full(*_: object) -> None:
+        raise JournalError("the disk is full")  # noqa: TRY003  # a test's own
+
+    monkeypatch.setattr(SqliteJournal, "append", full)
+    assert answer("run", "w.json") == (2, "", "lockstep run: the disk is full\n")
+    assert list((files / ".lockstep" / "runs").iterdir()) == []
+
+
+def test_no_journal_can_be_kept_where_it_belongs(files: Path, answer: Callable[..., tuple[int, str, str]]) -> None:
+    (files / ".lockstep").touch()
+    code, out, err = answer("run", "w.json")
+    assert (code, out) == (2, "")
+    assert err == (
+        "lockstep run: .lockstep/runs: no journal can be kept there (--journal says where else): Not a directory\n"
+    )
+    assert answer("run", "w.json", "--journal", "none")[0] == 0
