@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -229,17 +229,28 @@ def _marks(connection: sqlite3.Connection) -> tuple[int, int]:
 # Writing
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+class transaction:  # noqa: N801  # used as the context manager that it is; a generator would cost each commit more
     """All or nothing, and nobody else writes meanwhile. What is in it ends with a COMMIT."""
-    roll_back(connection)
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-    except BaseException:
-        with suppress(*TROUBLE):  # then the next one does that first
-            roll_back(connection)
-        raise
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        """Begin; what was left open is rolled back."""
+        roll_back(self._connection)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Roll back what has failed."""
+        if kind is not None:
+            with suppress(*TROUBLE):  # then the next one does that first
+                roll_back(self._connection)
 
 
 def roll_back(connection: sqlite3.Connection) -> None:

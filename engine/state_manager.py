@@ -65,6 +65,8 @@ class ExecutionStateManager:
         self.journal: Journal = journal if journal is not None else MemoryJournal()
         self._durable: dict[str, _Durable] = {}
         self._subscriptions: dict[str, list[Subscription]] = {}
+        self._parsed: tuple[str, Workflow] | None = None
+        """The workflow that was read last, and how it was spelled: of many executions to recover, most are of one."""
         self._writing: dict[str, int] = {}
         """Where events are on their way into the journal, or did not get there: the number of the first."""
 
@@ -107,7 +109,7 @@ class ExecutionStateManager:
         """
         found = self._durable.get(execution)
         if found is None:
-            read = _Durable(_folded(execution, await self.journal.read(execution)))
+            read = _Durable(self._folded(execution, await self.journal.read(execution)))
             found = self._durable.setdefault(execution, read)  # meanwhile it may have been taken up, and gone on
         return found.state()
 
@@ -119,7 +121,7 @@ class ExecutionStateManager:
             JournalError: its events cannot be read.
         """
         events = await self.journal.read(execution)
-        state = _folded(execution, events)
+        state = self._folded(execution, events)
         self._durable[execution] = durable = _Durable(State(state.workflow, state.inputs[0]))
         durable.add(events[1:])
         return state
@@ -149,26 +151,28 @@ class ExecutionStateManager:
                 subscription.close()
         await self.journal.close()
 
+    def _folded(self, execution: str, events: Sequence[Event]) -> State:
+        """What an execution's journal makes.
+
+        Raises:
+            JournalError: it makes no sense.
+        """
+        created = events[0] if events else None
+        if not isinstance(created, ExecutionCreated):
+            message = f"execution {execution}: its first event is not ExecutionCreated"
+            raise JournalError(message)
+        try:
+            spelled = repr(created.workflow)  # 1, 1.0 and true are equal, and not the same
+            if self._parsed is None or self._parsed[0] != spelled:
+                self._parsed = (spelled, parse_workflow(created.workflow))
+            return fold(self._parsed[1], created, events[1:])
+        except Exception as error:
+            message = f"execution {execution}: its events make no sense: {type(error).__name__}: {error}"
+            raise JournalError(message) from error
+
     def _publish(self, execution: str, first: int, events: Sequence[Event]) -> None:
         for subscription in self._subscriptions.get(execution, ()):
             subscription.offer(first, events)
-
-
-def _folded(execution: str, events: Sequence[Event]) -> State:
-    """What an execution's journal makes.
-
-    Raises:
-        JournalError: it makes no sense.
-    """
-    created = events[0] if events else None
-    if not isinstance(created, ExecutionCreated):
-        message = f"execution {execution}: its first event is not ExecutionCreated"
-        raise JournalError(message)
-    try:
-        return fold(parse_workflow(created.workflow), created, events[1:])
-    except Exception as error:
-        message = f"execution {execution}: its events make no sense: {type(error).__name__}: {error}"
-        raise JournalError(message) from error
 
 
 class Subscription(AsyncIterator[Numbered]):

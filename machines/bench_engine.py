@@ -12,7 +12,7 @@ import gc
 import random
 import time
 import tracemalloc
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
 from typing import Final, TypeAlias
@@ -70,11 +70,11 @@ def workflow(graph: Graph) -> Workflow:
     return parse_workflow({"id": "bench", "steps": steps})
 
 
-async def _nothing(_parameters: object, _context: object) -> None:
+async def nothing(_parameters: object, _context: object) -> None:
     """An action that returns at once."""
 
 
-async def run_bare(graph: Graph) -> None:
+async def run_bare(graph: Graph, action: Callable[[object, int], Awaitable[None]] = nothing) -> None:
     """Run a graph with asyncio alone: a queue of ready steps, a task for each, a count of each one's open sources."""
     targets: list[list[int]] = [[] for _ in graph]
     waits = [len(sources) for sources in graph]
@@ -84,7 +84,7 @@ async def run_bare(graph: Graph) -> None:
     ready: asyncio.Queue[int] = asyncio.Queue()
 
     async def run(step: int) -> None:
-        await _nothing({}, step)
+        await action({}, step)
         for target in targets[step]:
             waits[target] -= 1
             if not waits[target]:
@@ -100,7 +100,7 @@ async def run_bare(graph: Graph) -> None:
 
 async def run_engine(given: Workflow) -> None:
     """Run a workflow on a journal in memory, to its end and its report."""
-    actions = {"nothing": _nothing}
+    actions = {"nothing": nothing}
     async with WorkflowEngine(ExecutionStateManager(), actions, max_concurrent_steps=_SLOTS) as engine:
         found = await engine.wait(await engine.start_workflow(given))
     assert found["status"] == "COMPLETED"

@@ -433,3 +433,18 @@ def test_the_unfinished_are_named_oldest_first() -> None:
     journal.write("a", 2, [ENDED])
     assert simulated(journal.unfinished()) == ["b", "c"]
     simulated(journal.close())
+
+
+def test_workflows_that_are_equal_and_not_the_same_are_kept_apart() -> None:
+    async def program() -> None:
+        manager = ExecutionStateManager()
+        found = []
+        for number, value in enumerate((1, True, 1.0, 1)):
+            definition = workflow(step("a", parameters={"x": value}))
+            await manager.journal.append(f"e{number}", 1, (ExecutionCreated(0.0, definition, {}),))
+            found.append((await manager.load(f"e{number}")).workflow)
+        assert [repr(one.steps[0].parameters["x"]) for one in found] == ["1", "True", "1.0", "1"]
+        await manager.journal.append("e4", 1, (ExecutionCreated(0.0, workflow(step("a", parameters={"x": 1})), {}),))
+        assert (await manager.load("e4")).workflow is found[-1]
+
+    simulated(program())
