@@ -84,6 +84,8 @@ class Totals:
     cases_of: Counter[str] = field(default_factory=Counter)
     """By machine."""
     reach_of: dict[str, Counter[str]] = field(default_factory=dict)
+    tallies_of: dict[str, Counter[str]] = field(default_factory=dict)
+    """By machine: what was counted to know what is wasted."""
     failures: dict[tuple[str, ...], Failure] = field(default_factory=dict)
     troubles: dict[tuple[str, str], Found] = field(default_factory=dict)
     interrupted: bool = False
@@ -109,6 +111,7 @@ class Totals:
         self.cpu_seconds += report.cpu_seconds
         self.cases_of[report.machine] += report.cases
         self.reach_of.setdefault(report.machine, Counter()).update(report.reach)
+        self.tallies_of.setdefault(report.machine, Counter()).update(report.tallies)
         if report.found is not None:
             self._add_failure(from_text(report.found), report.program)
         if report.known is not None:

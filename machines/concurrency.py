@@ -9,6 +9,7 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from machines.lifecycle import UNSETTLED, ExecutionRules
 from machines.moves import Run
+from machines.reach import CONCURRENCY
 from machines.strategies import CALM, INPUTS, TAPES, WORKFLOWS, Drawn
 from machines.tape import Tape
 
@@ -17,6 +18,8 @@ _AT_ONCE = 4
 
 class ConcurrencyMachine(ExecutionRules):
     """Two executions from the start, up to four unsettled at a time, on few slots."""
+
+    goals = CONCURRENCY
 
     @initialize(first=WORKFLOWS, second=WORKFLOWS, given=INPUTS, limit=st.integers(1, 3), calm=CALM, tape=TAPES)
     def begin(self, first: Drawn, second: Drawn, given: dict[str, Any], limit: int, calm: bool, tape: Tape) -> None:  # noqa: FBT001

@@ -7,14 +7,15 @@ Rule 3: two faults of one case never hide each other: each breaks a step, or a k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, ClassVar, Final, TypeAlias
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from machines.lifecycle import WorldMachine
 from machines.moves import Elapse, Run
+from machines.reach import DEFINITIONS, STARTED
 from machines.strategies import INDEX, INPUTS, TAPES, WORKFLOWS, Drawn, as_graph
 from machines.tape import PLAIN, Tape
 
@@ -169,6 +170,9 @@ def unsound(kind: int, *, graph: bool) -> tuple[dict[str, Json], list[str]]:
 
 class DefinitionMachine(WorldMachine):
     """Definitions of both shapes, good and broken in every way that D3 names, given to one engine."""
+
+    goals = DEFINITIONS
+    purposes: ClassVar[Collection[str]] = (STARTED, "broken steps are refused", "a broken graph is refused")
 
     @initialize(limit=st.integers(1, 3))
     def begin(self, limit: int) -> None:

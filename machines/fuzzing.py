@@ -185,12 +185,13 @@ def check_out(out: str | None) -> None:
 
 
 def _announced(plan: Plan) -> str:
-    from machines.registry import load_target  # noqa: PLC0415  # see ``fuzz``
+    from machines.registry import load_target, target_of_machine  # noqa: PLC0415  # see ``fuzz``
     from machines.target import left_out  # noqa: PLC0415  # see ``fuzz``
 
     bound = f"{plan.seconds:g} seconds" if plan.seconds is not None else counted(plan.cases or 0, "case")
     names = ", ".join(plan.machines) + (" over a workflow of your own" if plan.workflow else "")
-    without = left_out(load_target(plan.target)().capabilities)
+    targets = dict.fromkeys(target_of_machine(machine, plan.target) for machine in plan.machines)
+    without = left_out(frozenset[str]().union(*(load_target(target)().capabilities for target in targets)))
     return (
         f"lockstep: {bound} of {names} against {plan.target}, {counted(plan.workers, 'worker')}, seed {plan.seed}"
         + (f"; left out, because the target does not claim it: {', '.join(without)}" if without else "")
@@ -294,19 +295,42 @@ def tell_totals(totals: Totals) -> None:
     )
 
 
-def tell_reach(totals: Totals) -> None:
-    """What was reached, in how many cases; and what was not."""
+def tell_reach(totals: Totals, *, in_full: bool = False) -> None:
+    """What was reached, in how many cases, and what was wasted: of each machine's goals the rarest, or all."""
+    from machines.reach import rarest  # noqa: PLC0415  # see ``fuzz``
+
     goals = goals_of(totals)
     click.echo(f"\nreached {_share(totals)} situations" + (" that are expected" if goals else ""))
     for machine, names in goals.items():
-        click.echo(f"{machine}, in {counted(totals.cases_of[machine], 'case')}:")
-        _tell_table(list(names), totals.reach_of.get(machine, {}), totals.cases_of[machine])
+        cases, counts = totals.cases_of[machine], totals.reach_of.get(machine, Counter())
+        if in_full:
+            click.echo(f"{machine}, in {counted(cases, 'case')}:")
+            _tell_table(list(names), counts, cases)
+        few = rarest(counts, names)
+        click.echo(f"{machine}, in {counted(cases, 'case')}, the rarest {len(few)} of {len(names)}:")
+        _tell_table(few, counts, cases)
     rest: Counter[str] = Counter()
     for machine, reach in totals.reach_of.items():
         rest.update({name: count for name, count in reach.items() if name not in goals.get(machine, {})})
-    if rest:
+    if rest and (in_full or not goals):
         click.echo("beside that:")
         _tell_table(sorted(rest), rest, totals.cases)
+    for machine in totals.plan.machines:
+        click.echo(_waste(machine, totals))
+
+
+def _waste(machine: str, totals: Totals) -> str:
+    """How much of a machine's work was for nothing."""
+    from machines.reach import CUT_EARLY, CUT_SHORT, IDLE, MISFITS, MOVES, REFUSED, wasted  # noqa: PLC0415  # as above
+
+    tallies = totals.tallies_of.get(machine, Counter())
+    share = wasted(tallies) / max(totals.cases_of[machine], 1)
+    return (
+        f"{machine} wasted {share:.1%} of its cases: {tallies[IDLE]:,} came to nothing,"
+        f" {tallies[CUT_EARLY]:,} of the {tallies[CUT_SHORT]:,} that Hypothesis cut short had made less than half their"
+        f" moves; of {counted(tallies[MOVES], 'move')} {tallies[MISFITS]:,} fitted nothing,"
+        f" and {counted(tallies[REFUSED], 'command')} came back refused"
+    )
 
 
 def _tell_table(names: Sequence[str], counts: Mapping[str, int], cases: int) -> None:
@@ -351,7 +375,11 @@ def report_of(totals: Totals) -> dict[str, Json]:
         "seed": plan.seed,
         "target": plan.target,
         "machines": {
-            name: {"cases": totals.cases_of[name], "reach": dict(sorted(totals.reach_of.get(name, {}).items()))}
+            name: {
+                "cases": totals.cases_of[name],
+                "reach": dict(sorted(totals.reach_of.get(name, {}).items())),
+                "waste": dict(totals.tallies_of.get(name, {})),
+            }
             for name in plan.machines
         },
         "cases": totals.cases,

@@ -7,10 +7,12 @@ Rule 3: absorbing moves (cancel) are rare, progress (finish) is common.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
+from hypothesis.errors import StopTest
 from hypothesis.stateful import Rule, RuleBasedStateMachine, initialize, precondition, rule
 
 from machines.choosing import choose_at_once
@@ -28,7 +30,7 @@ from machines.moves import (
     Subscribe,
     Yield,
 )
-from machines.reach import GOALS, Reach
+from machines.reach import LIFECYCLE, STARTED, Reach
 from machines.strategies import (
     CALM,
     CHARACTERS,
@@ -64,12 +66,22 @@ class WorldMachine(RuleBasedStateMachine):
     home: ClassVar[str] = "builtin"
     """The target that it drives when nobody names another."""
     goals: ClassVar[Mapping[str, float]] = {}
-    """What a full run must have reached: a share of its cases, or (0) at least one."""
+    """What a full run must have reached: a share of its cases."""
+    purposes: ClassVar[Collection[str]] = (STARTED,)
+    """A case that reaches none of these was wasted."""
     on_case: ClassVar[Any] = None
     """Told of every machine whose world is over: ``on_case(machine)``."""
 
     swarm: ClassVar[bool] = False
     """Whether Hypothesis may switch rules off for a whole case. It finds some bugs sooner and many later."""
+
+    sought: ClassVar[frozenset[str] | None] = None
+    """The names of the goals, if there are any; then no other situations are watched for."""
+
+    def __init_subclass__(cls) -> None:
+        """Name the goals once."""
+        super().__init_subclass__()
+        cls.sought = frozenset(cls.goals) or None
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +97,7 @@ class WorldMachine(RuleBasedStateMachine):
 
     def make_reach(self) -> Reach:
         """What counts the reach of this machine."""
-        return Reach()
+        return Reach(self.sought)
 
     def valid_rules(self) -> list[Rule]:
         """The rules whose preconditions hold, found out once a step."""
@@ -98,6 +110,7 @@ class WorldMachine(RuleBasedStateMachine):
         """Make the world."""
         self._valid = None
         self.world = World(type(self).factory, max_concurrent_steps=limit)
+        self.reach.attach(self.world)
 
     def play(self, move: Move, tape: Tape) -> None:
         """Play a move, and note what was reached."""
@@ -112,22 +125,23 @@ class WorldMachine(RuleBasedStateMachine):
         except BaseException:
             self.spoilt = True
             raise
-        self.reach.after(self.world)
+        self.reach.after(self.world, move)
 
     def teardown(self) -> None:
         """End the case with the liveness phase, unless it has failed."""
         world = self.world
         if world is None:
             return
+        cut = isinstance(sys.exception(), StopTest)
         try:
             if self.violation is None and not self.spoilt:
                 world.finish()
-                self.reach.after(world)
         except ContractViolated as violation:
             self.violation = violation
             raise
         finally:
             world.close()
+            self.reach.close(world, self.purposes, cut=cut)
             if self.on_case is not None:
                 type(self).on_case(self)
 
@@ -285,7 +299,7 @@ class ExecutionRules(WorldMachine):
 class LifecycleMachine(ExecutionRules):
     """One execution, seldom more at a time, with everything that can happen to it."""
 
-    goals = GOALS
+    goals = LIFECYCLE
 
     @initialize(drawn=WORKFLOWS, given=INPUTS, limit=st.integers(1, 3), calm=CALM, tape=TAPES)
     def begin(self, drawn: Drawn, given: dict[str, Any], limit: int, calm: bool, tape: Tape) -> None:  # noqa: FBT001

@@ -13,12 +13,14 @@ from typing import Any, Final, get_args
 from hypothesis import strategies as st
 from hypothesis.stateful import Rule, initialize, precondition, rule
 
+from machines.gates import Gate
 from machines.lifecycle import UNSETTLED, ExecutionRules
-from machines.moves import Crash, Elapse, FailStore, Recover, Rival, Run
+from machines.moves import Crash, Elapse, Fail, FailStore, Pause, Recover, Resume, Rival, Run
 from machines.nemesis import Fault, Statement
 from machines.recovery_reach import GOALS, RecoveryReach
-from machines.strategies import CALM, INPUTS, TAPES, WORKFLOWS, Drawn
+from machines.strategies import CALM, INDEX, INPUTS, TAPES, WORKFLOWS, Drawn
 from machines.tape import PLAIN, Tape
+from model.definition import Step
 from model.execution import Phase
 
 _AT_ONCE: Final = 3
@@ -32,6 +34,10 @@ PLACES: Final = st.sampled_from(tuple(product(get_args(Fault), get_args(Statemen
 """A fault, and the statement that it strikes."""
 AWAY: Final = st.sampled_from((1.0, 2.0, 5.0, 0.5, 60.0))
 """Seconds without an engine."""
+CHANGES: Final = st.sampled_from(({"a": 2, "b": {"c": 3}, "late": 4}, {"a": 2}, {"b": {"c": 3}}, {}))
+"""What a resume brings that changes what is there."""
+WAITS: Final = st.sampled_from((Elapse(2.0), Elapse(None, 0.0015), Elapse(None, 0.0005), Elapse()))
+"""Past a retry's time, however it is counted; or just before the time that the engine has in mind."""
 TIMES: Final = st.sampled_from((1, 1, 2, 5))
 
 
@@ -69,7 +75,7 @@ class RecoveryMachine(ExecutionRules):
 
     def make_reach(self) -> RecoveryReach:
         """What counts crashes and faults as well."""
-        return RecoveryReach()
+        return RecoveryReach(self.sought)
 
     def valid_rules(self) -> list[Rule]:
         """The rules whose preconditions hold; while there is no engine, those that need none."""
@@ -102,6 +108,70 @@ class RecoveryMachine(ExecutionRules):
     def crash(self, tape: Tape) -> None:
         """The engine crashes, whatever is under way."""
         self.play(Crash(), tape)
+
+    def may_be_shaken(self) -> bool:
+        """The same, for crashes after which the engine is back at once: there may be any number of them."""
+        return self.world is not None and not self.world.down and not self.world.nemesis.armed
+
+    def attempts(self) -> list[tuple[Gate, Step]]:
+        """The actions that wait for a move, and nobody has cancelled: with the steps that they are of."""
+        if self.world is None:
+            return []
+        known = self.world.judge.facts.executions
+        gates = [gate for gate in self.world.gates if not gate.told and not gate.interrupted]
+        gates = [gate for gate in gates if gate.call.execution in known]
+        return [(gate, known[gate.call.execution].definition.steps[gate.call.step]) for gate in gates]
+
+    def retryable(self) -> list[str]:
+        """Those whose steps would be tried again if they failed."""
+        return [gate.name for gate, step in self.attempts() if gate.call.attempt < step.retries.max_attempts]
+
+    def retryable_undos(self) -> list[str]:
+        """The compensations among them that would be tried again after a while."""
+        return [
+            gate.name
+            for gate, step in self.attempts()
+            if gate.call.kind == "compensation"
+            and step.compensation is not None
+            and gate.call.attempt < step.compensation.retries.max_attempts
+            and step.compensation.retries.initial_interval > 0
+        ]
+
+    def bound(self) -> list[str]:
+        """The running executions in which a step runs whose parameters are made of values."""
+        running = self.standing(Phase.RUNNING)
+        names = [gate.call.execution for gate, step in self.attempts() if not step.constant]
+        return [name for name in names if name in running]
+
+    @precondition(lambda self: self.may_be_shaken() and self.retryable())
+    @rule(index=INDEX, wait=WAITS, tape=TAPES)
+    def crash_in_a_wait(self, index: int, wait: Elapse, tape: Tape) -> None:
+        """An attempt fails, and the engine crashes and comes back while the next one waits for its time."""
+        gates = self.retryable()
+        self.play(Fail(gates[index % len(gates)]), tape)
+        self.play(Crash(), PLAIN)
+        self.play(Recover(), PLAIN)
+        self.play(wait, PLAIN)
+
+    @precondition(lambda self: self.may_be_shaken() and self.retryable_undos())
+    @rule(wait=WAITS)
+    def crash_in_an_undo_wait(self, wait: Elapse) -> None:
+        """The same of a compensation. It takes much to get here, so chance has no part in it."""
+        self.play(Fail(self.retryable_undos()[0]), PLAIN)
+        self.play(Crash(), PLAIN)
+        self.play(Recover(), PLAIN)
+        self.play(wait, PLAIN)
+
+    @precondition(lambda self: self.may_be_shaken() and self.bound())
+    @rule(index=INDEX, inputs=CHANGES, tape=TAPES)
+    def crash_after_a_change(self, index: int, inputs: dict[str, Any], tape: Tape) -> None:
+        """The input changes while an action runs on the old one; then that has to run again."""
+        names = self.bound()
+        name = names[index % len(names)]
+        self.play(Pause(name), tape)
+        self.play(Resume(name, inputs), PLAIN)
+        self.play(Crash(), PLAIN)
+        self.play(Recover(), PLAIN)
 
     @precondition(lambda self: self.world is not None and self.world.adrift)
     @rule(tape=TAPES)

@@ -107,7 +107,7 @@ def _json_of(path: str, case: Case, outcome: Outcome) -> dict[str, Json]:
 
 
 @click.command()
-@click.option("--cases", type=click.IntRange(min=1), default=1000, show_default=True, help="How many cases.")
+@click.option("--cases", type=click.IntRange(min=1), default=5000, show_default=True, help="How many cases.")
 @click.option("--machine", metavar="NAME", default="lifecycle", show_default=True, help="The machine to look at.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of it all.")
 @click.option("--target", metavar="MODULE:FACTORY", help="An engine other than the built-in one.")
@@ -119,7 +119,7 @@ def reach(*, cases: int, machine: str, seed: int, target: str | None, out: str |
     2 bad input.
     """
     from machines.campaign import Campaign  # noqa: PLC0415  # Hypothesis takes half a second to import
-    from machines.reach import missed  # noqa: PLC0415
+    from machines.reach import missed, too_wasteful  # noqa: PLC0415
     from machines.searching import Plan  # noqa: PLC0415
 
     plan = Plan(seed, machines_named([machine]), cases=cases, workers=2, target=target_named(target))
@@ -127,8 +127,11 @@ def reach(*, cases: int, machine: str, seed: int, target: str | None, out: str |
     with Progress() as progress:
         totals = Campaign(plan, progress.show).run()
     tell_totals(totals)
-    tell_reach(totals)
-    lacking = missed(totals.reach_of.get(machine, {}), totals.cases, goals_of(totals).get(machine, {}))
+    tell_reach(totals, in_full=True)
+    lacking = [
+        *missed(totals.reach_of.get(machine, {}), totals.cases, goals_of(totals).get(machine, {})),
+        *too_wasteful(totals.tallies_of.get(machine, {}), totals.cases),
+    ]
     if totals.failures or totals.troubles:
         tell_failures(totals)
     click.echo()

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -98,6 +98,8 @@ class Report:
     known: tuple[str, str] | None = None
     """The clause and the invariant of one that was found, and only counted."""
     trouble: Trouble | None = None
+    tallies: Mapping[str, int] = field(default_factory=dict)
+    """What was counted to know what is wasted."""
 
 
 def derive(campaign: int, worker: int, number: int, machine: str) -> int:
@@ -115,6 +117,7 @@ class Searcher:
         self._minimised: Counter[tuple[str, str]] = Counter()
         self._machines: dict[tuple[str, bool], type[WorldMachine]] = {}
         self._reach: Counter[str] = Counter()
+        self._tallies: Counter[str] = Counter()
         self.cases = 0
         """Cases carried out in all."""
         self._cases = self._moves = 0
@@ -132,7 +135,7 @@ class Searcher:
 
     def run(self, chunk: Chunk) -> Report:
         """Carry out a chunk, and look into what it finds."""
-        self._reach, self._cases, self._moves, self._last = Counter(), 0, 0, None
+        self._reach, self._tallies, self._cases, self._moves, self._last = Counter(), Counter(), 0, 0, None
         before, began = time.process_time(), time.monotonic()
         test = get_state_machine_test(
             self._machine(chunk.machine, swarm=chunk.swarm), settings=explicit_settings(chunk.examples)
@@ -148,7 +151,14 @@ class Searcher:
         self.cases += self._cases
         spent = time.process_time() - before
         self._seconds_a_case = (time.monotonic() - began) / max(self._cases, 1)
-        return replace(report, cases=self._cases, moves=self._moves, cpu_seconds=spent, reach=dict(self._reach))
+        return replace(
+            report,
+            cases=self._cases,
+            moves=self._moves,
+            cpu_seconds=spent,
+            reach=dict(self._reach),
+            tallies=dict(self._tallies),
+        )
 
     def _machine(self, name: str, *, swarm: bool) -> type[WorldMachine]:
         """The machine of this name, driving our target, and telling us of its cases."""
@@ -170,6 +180,7 @@ class Searcher:
         self._cases += 1
         self._moves += len(machine.world.moves)
         self._reach.update(list(machine.reach.found))
+        self._tallies.update(machine.reach.tallies)
         self._last = machine
 
     def _case(self, machine: str, violation: Violation) -> Case:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import click
 
 from machines.mutants import EXEMPT, MUTANTS
-from machines.reach import expected
+from machines.reach import LIFECYCLE
 from model.invariants import INVARIANTS, Invariant
 
 Json = Any
@@ -139,7 +139,7 @@ def reach_lines(report: Json | None) -> Iterator[str]:
     found = report["machines"]["lifecycle"]
     yield from (f"In {found['cases']:,} cases of the lifecycle machine:", "")
     yield from ("| situation | cases |", "| --- | ---: |")
-    for name in expected():
+    for name in LIFECYCLE:
         yield _row(name, found["reach"].get(name, "never"))
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 def crashed(facts: Facts, entry: Crashed) -> None:
     """The engine is gone, with its actions, its subscribers and the commands under way."""
     for ask in facts.asks.values():
-        facts.seen[f"crash with a {ask.command} under way"] += 1
         if (execution := facts.executions.get(ask.execution or "")) is not None:
             execution.asks.clear()
             execution.served.clear()
@@ -33,7 +32,6 @@ def crashed(facts: Facts, entry: Crashed) -> None:
     facts.down = True
     facts.live = 0
     for execution in facts.unfinished.values():
-        facts.seen[f"crash while {execution.phase.name}"] += 1
         leave(execution)
         execution.believed = [execution.phase]
         execution.live.clear()
@@ -43,7 +41,6 @@ def crashed(facts: Facts, entry: Crashed) -> None:
 
 def store_failed(facts: Facts, entry: StoreFailed) -> None:
     """A write failed, and nobody is known to drive its execution any more; or a read, which is the asker's trouble."""
-    facts.seen["store failure"] += 1
     for ask in facts.asks.values():
         if entry.execution in {None, ask.execution} or ask.command in {"start", "recover"}:
             ask.excused = True

@@ -307,8 +307,6 @@ class Execution:
             taken += verdict
         if taken == len(step.incoming) if step.join == "all" else taken:
             self.wait(step.id, self.plan(progress) if self.phase is Phase.RUNNING else None)
-            if step.join == "any" and taken < len(step.incoming):
-                self.facts.seen["join any with a connection not taken"] += 1
         else:
             self.doomed[step.id] = SKIP
 

@@ -6,7 +6,6 @@ Rule 2: its cost does not grow with the history.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -145,8 +144,6 @@ class Facts:
         """Subscribers by execution."""
         self.behind: dict[str, Subscription] = {}
         """Subscribers that have not got everything that is recorded."""
-        self.seen: Counter[str] = Counter()
-        """Situations by name, for those who ask whether they ever came about."""
 
     def starting(self, entry: Recorded) -> list[Ask]:
         """The start commands under way that an execution's creation may serve."""
@@ -173,7 +170,6 @@ class Facts:
 
 def _recorded(facts: Facts, entry: Recorded) -> None:
     event, name = entry.event, entry.execution
-    facts.seen[event["type"]] += 1
     if event["type"] == "ExecutionCreated":
         asks = facts.starting(entry)
         created = min((ask.at for ask in asks), default=entry.at)
@@ -232,15 +228,12 @@ def _answered(facts: Facts, entry: Answered) -> None:
     elif ask.command == "recover":
         recovered(facts, ask, entry.answer)
     elif execution is not None:
-        _command_answered(facts, execution, ask, entry.answer)
+        _command_answered(execution, ask, entry.answer)
 
 
-def _command_answered(facts: Facts, execution: Execution, ask: Ask, answer: Json) -> None:
+def _command_answered(execution: Execution, ask: Ask, answer: Json) -> None:
     execution.asks.pop(ask.number, None)
     if answer is not True:
-        facts.seen[f"{ask.command} not accepted"] += 1
-        if len(ask.phases) > 1:
-            facts.seen[f"{ask.command} not accepted in a race"] += 1
         return
     if ask.command == "cancel":
         execution.cancel_answered = True
@@ -269,7 +262,6 @@ def _subscribed(facts: Facts, entry: Subscribed) -> None:
     execution = facts.executions.get(entry.execution)
     if execution is not None and subscription.next <= execution.seq:
         facts.behind[entry.subscriber] = subscription
-        facts.seen["subscriber that comes late"] += 1
 
 
 def _notified(facts: Facts, entry: Notified) -> None:

@@ -29,10 +29,6 @@ def _execution_paused(execution: Execution, entry: Recorded) -> None:
         execution.serve("pause")
     execution.enter(Phase.PAUSED)
     execution.missing = missing
-    seen = execution.facts.seen
-    seen["pause for a missing input" if missing else "pause by command"] += 1
-    if execution.retrying:
-        seen["pause during a retry's wait"] += 1
 
 
 def _execution_resumed(execution: Execution, entry: Recorded) -> None:
@@ -45,10 +41,6 @@ def _execution_resumed(execution: Execution, entry: Recorded) -> None:
 
 
 def _cancellation_requested(execution: Execution, _entry: Recorded) -> None:
-    seen = execution.facts.seen
-    seen[f"cancel while {execution.phase.name}"] += 1
-    if any(attempt.ended for attempt in execution.open.values()):
-        seen["cancel while a completion is on its way"] += 1
     execution.serve("cancel")
     execution.stop(Phase.CANCELLING)
 
@@ -56,16 +48,11 @@ def _cancellation_requested(execution: Execution, _entry: Recorded) -> None:
 def _rollback_started(execution: Execution, entry: Recorded) -> None:
     execution.after_cancel = execution.phase is Phase.CANCELLING
     execution.error = entry.event["error"]
-    if execution.phase is Phase.PAUSED:
-        execution.facts.seen["rollback from a pause"] += 1
     execution.stop(Phase.ROLLING_BACK)
 
 
 def _execution_ended(execution: Execution, entry: Recorded) -> None:
-    if execution.phase is Phase.PAUSED:
-        execution.facts.seen["end under a pause"] += 1
     execution.enter(Phase(entry.event["status"]))
-    execution.facts.seen[execution.phase.name] += 1
     execution.over = execution.facts.moment
     execution.facts.unfinished.pop(execution.id, None)
 
@@ -111,9 +98,6 @@ def _step_completed(execution: Execution, entry: Recorded) -> None:
     event = entry.event
     name = event["step"]
     progress = execution.steps[name]
-    attempt = execution.open.get(name)
-    if attempt is not None and attempt.interrupted:
-        execution.facts.seen["completion in spite of its cancellation"] += 1
     progress.phase = StepPhase.COMPLETED
     progress.output = execution.scope[name] = event["output"]
     execution.completed.append(name)
@@ -130,7 +114,6 @@ def _step_failed(execution: Execution, entry: Recorded) -> None:
     progress.error = event["error"]
     execution.unwait(progress.step.id)
     execution.close(progress.step.id)
-    execution.facts.seen[event["error"]["type"]] += 1
     if progress.step.continue_on_error:
         execution.settle(progress)
     else:
@@ -140,10 +123,6 @@ def _step_failed(execution: Execution, entry: Recorded) -> None:
 def _step_cancelled(execution: Execution, entry: Recorded) -> None:
     progress = execution.steps[entry.event["step"]]
     progress.phase = StepPhase.CANCELLED
-    attempt = execution.open.get(progress.step.id)
-    if attempt is not None and attempt.began is None:
-        lost = "cancelled for a crash" if attempt.lost is not None else "cancelled before its first line"
-        execution.facts.seen[lost] += 1
     execution.close(progress.step.id)
     execution.settle(progress)
 

@@ -7,11 +7,10 @@ Rule 3: the cost of an entry does not grow with the history.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, get_args
+from typing import Final, TypeAlias, get_args
 
 from model.execution import Execution
 from model.facts import Facts
@@ -42,6 +41,7 @@ class Violation:
     """The entry's place in the history."""
 
 
+Watching: TypeAlias = Callable[[Facts, Entry], None]
 Listeners = tuple[tuple[Invariant, Check], ...]
 ENTRIES: Final = get_args(Entry)
 
@@ -68,15 +68,14 @@ def _listeners(claims: frozenset[str] | None) -> dict[Key, Listeners]:
 class Judge:
     """Takes a history entry by entry."""
 
-    def __init__(self, *, max_concurrent_steps: int, claims: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, *, max_concurrent_steps: int, claims: frozenset[str] | None = None, watch: Watching | None = None
+    ) -> None:
         self.facts = Facts(max_concurrent_steps)
         self.violations: list[Violation] = []
+        self.watch = watch
+        """Shown each entry that was found good, before it is folded."""
         self._listeners = _listeners(claims)
-
-    @property
-    def seen(self) -> Counter[str]:
-        """Situations by name, and how often they came about."""
-        return self.facts.seen
 
     def feed(self, entry: Entry) -> list[Violation]:
         """The clauses that this entry breaks. Once there was one, nothing is judged any more."""
@@ -99,6 +98,8 @@ class Judge:
         if found:
             self.violations = found
         else:
+            if self.watch is not None:
+                self.watch(facts, entry)
             facts.fold(entry)
         return found
 

@@ -25,6 +25,7 @@ from model.history import (
     Subscribed,
 )
 from model.judge import Judge, Violation, judge
+from model.sometimes import Watch
 
 Command = Literal["start", "pause", "resume", "cancel", "recover", "rival"]
 
@@ -66,6 +67,8 @@ class History:
         self._attempts: dict[tuple[str, str, Kind], int] = {}
         self._asks = 0
         self._failure: Json = None
+        self.watch = Watch()
+        """What was seen of it when it was judged."""
 
     # The verdict.
 
@@ -75,7 +78,7 @@ class History:
 
     def judged(self) -> Judge:
         """A judge that has taken it all in, and found nothing."""
-        court = Judge(max_concurrent_steps=self.limit)
+        court = Judge(max_concurrent_steps=self.limit, watch=self.watch)
         for entry in self.entries:
             found = court.feed(entry)
             assert not found, found

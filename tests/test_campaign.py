@@ -357,8 +357,8 @@ def test_cases_run_that_workflow_and_no_other(workflow: dict[str, Any], monkeypa
     assert report.found is None
     assert ran
     assert all(each == ours for each in ran)
-    assert report.reach["step COMPLETED"] > 2
-    assert "execution COMPLETED" in report.reach
+    assert report.reach["step RUNNING -> COMPLETED"] > 2
+    assert "execution RUNNING -> COMPLETED" in report.reach
 
 
 def test_references_find_what_they_ask_for() -> None:

@@ -49,6 +49,10 @@ class Forgetful(BuiltinTarget):
         return {**await super().reread(execution), "seq": 1}
 
 
+class LiarAndForgetful(Liar, Forgetful):
+    """Whatever one does with it, it breaks some clause."""
+
+
 class OutOfTurn(BuiltinTarget):
     """It lies only if callbacks run in another order than asyncio's."""
 
@@ -305,6 +309,13 @@ def test_a_long_program_becomes_a_short_one() -> None:
     outcome = replay(small, Liar)
     assert (outcome.status, outcome.digest) == (1, small.digest)
     assert minimise(small, Liar) == small
+
+
+def test_a_program_that_breaks_another_clause_is_no_smaller_one() -> None:
+    case = lie(Run(ONE), Elapse(1.0), Cancel("x1"), Cancel("x1"), factory=LiarAndForgetful)
+    small = minimise(case, LiarAndForgetful)
+    assert [type(line.move) for line in small.lines] == [Run, Cancel, Cancel]
+    assert replay(small, LiarAndForgetful).status == 1
 
 
 def test_a_draft_becomes_a_workflow() -> None:

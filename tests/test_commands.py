@@ -201,7 +201,7 @@ def test_a_workflow_of_ones_own(place: Path) -> None:
     told = report(place / "out.json")
     assert list(told["machines"]) == ["lifecycle"]
     assert told["missing"] == []
-    assert told["reach"]["step COMPLETED"] > 6
+    assert told["reach"]["step RUNNING -> COMPLETED"] > 6
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -324,6 +324,9 @@ def test_reach_names_what_was_missed(
     assert all(f"  {sentence}\n" in told for sentence in missed)
     assert re.search(r"^  an execution started +\d+ +\d+\.\d%$", told, flags=re.MULTILINE)
     assert re.search(r"^! .* never$", told, flags=re.MULTILINE)
+    assert re.search(r"^lifecycle, in \d+ cases, the rarest 10 of \d+:$", told, flags=re.MULTILINE)
+    assert re.search(r"^lifecycle wasted \d+\.\d% of its cases: ", told, flags=re.MULTILINE)
+    assert report(place / "out.json")["machines"]["lifecycle"]["waste"]["moves"] > 100
 
 
 def test_reach_is_content_once_everything_was_reached(
@@ -331,6 +334,7 @@ def test_reach_is_content_once_everything_was_reached(
 ) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setattr("machines.reach.missed", lambda *_: [])
+    monkeypatch.setattr("machines.reach.too_wasteful", lambda *_: [])
     assert call("reach", "--cases", "2") == 0
     assert "everything expected was reached" in capsys.readouterr().out
 

@@ -24,6 +24,10 @@ def told(output: object) -> History:
 def test_equal_histories_have_one_digest_and_others_have_others() -> None:
     assert digest(told({"b": 1, "a": 2}).entries) == digest(told({"a": 2, "b": 1}).entries)
     assert digest(told(1).entries) != digest(told(2).entries)
+    assert (
+        len({digest(told(1).entries[:length]) for length in range(len(told(1).entries) + 1)})
+        == len(told(1).entries) + 1
+    )
 
 
 def test_an_entry_is_a_json_object() -> None:

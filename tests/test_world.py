@@ -35,7 +35,7 @@ from machines.tape import PLAIN, TICK, Deviation, Tape
 from machines.target import Call, Ports, immediate
 from machines.targets.builtin import BuiltinTarget, builtin
 from machines.world import ContractViolated, Played, World
-from model.history import Answered, Began, Closed, Ended, Interrupted, Notified, Recorded, Refused, Rested
+from model.history import Answered, Began, Closed, Ended, Interrupted, Notified, Recorded, Refused, Reported, Rested
 from tests.histories import step, workflow
 
 ROOT: Final = Path(__file__).parent.parent
@@ -125,6 +125,12 @@ def test_a_fresh_process_with_other_hashes_gives_the_same_digest(hash_seed: str)
 def test_every_move_lasts_a_tick_and_ends_with_a_rest() -> None:
     world = played(Run(PAIR), Finish("x1/a"), Elapse(0.0), Elapse(2.5), end=False)
     assert [entry.at for entry in seen(world, Rested)] == pytest.approx([TICK, 2 * TICK, 3 * TICK, 2.5 + 3 * TICK])
+    world.close()
+
+
+def test_what_is_recorded_by_a_move_is_reported_after_it() -> None:
+    world = played(Run(PAIR), Elapse(1.0), Pause("x1"), end=False)
+    assert [entry.report["status"] for entry in seen(world, Reported)] == ["RUNNING", "PAUSED"]
     world.close()
 
 
