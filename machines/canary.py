@@ -55,7 +55,21 @@ _NUMBERS: Final = range(3, 7)
     show_default=True,
     help="Where the minimal cases are kept.",
 )
-def canary(*, only: Sequence[str], budget: float, seed: int, workers: str, out: str | None, directory: str) -> int:
+@click.option("--keep-witnesses", "witnesses", is_flag=True, help="Make them the catalogue's, where they are better.")
+@click.option(
+    "--probe", "probed", type=click.IntRange(min=1), help="Hunt for none: count so many cases of each machine instead."
+)
+def canary(  # one for each option
+    *,
+    only: Sequence[str],
+    budget: float,
+    seed: int,
+    workers: str,
+    out: str | None,
+    directory: str,
+    witnesses: bool,
+    probed: int | None,
+) -> int:
     """Plant one bug after the other into the engine, and see that each is found.
 
     Exit status: 0 all were found as they must be, 1 not all, 2 bad input.
@@ -65,14 +79,18 @@ def canary(*, only: Sequence[str], budget: float, seed: int, workers: str, out: 
     if unknown := [name for name in only if name not in MUTANTS]:
         refuse("--only", f"there is no mutant {unknown[0]!r}")
     check_out(out)
-    kept = _directory(directory)
     mutants = [mutant for name, mutant in MUTANTS.items() if not only or name in only]
+    if probed is not None:
+        return _probe_all([mutant.name for mutant in mutants], seed, probed, _workers(workers))
+    kept = _directory(directory)
     began = time.monotonic()
     hunted = _hunt_all(mutants, seed, budget, _workers(workers))
     catches = _replay_all([hunted[mutant.name] for mutant in mutants], kept)
     seconds = time.monotonic() - began
     _tell(mutants, catches, seconds)
     write_out(out, _report(mutants, catches, seed, seconds))
+    if witnesses:
+        _keep(catches)
     return SOME_MISSED if any(catch.faults for catch in catches) else ALL_CAUGHT
 
 
@@ -168,18 +186,45 @@ def _replayed(paths: Sequence[str]) -> Mapping[str, Json]:
     return {outcome["case"]: outcome for outcome in said}
 
 
+# Where nothing is hunted for
+
+
+def _probe_all(names: Sequence[str], seed: int, cases: int, workers: int) -> int:
+    """Print how often each bug is reached, triggered and detected in cases that chance makes, and where a hole is."""
+    from multiprocessing import get_context  # noqa: PLC0415  # see above
+
+    rows: list[tuple[str, ...]] = [("mutant", "cases", "reached", "triggered", "detected", "a hole")]
+    with get_context("spawn").Pool(min(workers, len(names)), _leave_interrupts) as pool:
+        rows += pool.imap(partial(_probe, seed=seed, cases=cases), names)
+    _print(rows, range(1, 5))
+    return ALL_CAUGHT if not any(hole for *_, hole in rows[1:]) else SOME_MISSED
+
+
+def _probe(name: str, *, seed: int, cases: int) -> tuple[str, ...]:
+    """In a worker: one row of the table."""
+    from machines.mutants import MUTANTS  # noqa: PLC0415  # see above
+    from machines.mutants.probing import probe, programs  # noqa: PLC0415
+
+    mutant = MUTANTS[name]
+    found = probe(mutant, [program for machine in mutant.machines for program in programs(machine, seed, cases)])
+    return (name, *map(str, (found.cases, found.reached, found.triggered, found.detected)), found.hole)
+
+
+def _keep(catches: Sequence[Catch]) -> None:
+    """Make good catches witnesses."""
+    from machines.mutants.catalogue import keep  # noqa: PLC0415  # see above
+
+    good = [(catch.mutant, catch.case) for catch in catches if catch.case is not None and not catch.faults]
+    kept = keep(good)
+    click.echo(f"{counted(len(kept), 'new witness', 'new witnesses')}: {', '.join(kept) or '-'}", err=True)
+
+
 # What came of it
 
 
 def _tell(mutants: Sequence[Mutant], catches: Sequence[Catch], seconds: float) -> None:
     rows = [_HEADER, *(_row(mutant, catch) for mutant, catch in zip(mutants, catches, strict=True))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if column in _NUMBERS else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        click.echo("  ".join(cells).rstrip())
+    _print(rows, _NUMBERS)
     missed = sum(1 for catch in catches if catch.faults)
     invariants = len({mutant.invariant for mutant in mutants})
     cases = sum(catch.cases for catch in catches)
@@ -188,6 +233,17 @@ def _tell(mutants: Sequence[Mutant], catches: Sequence[Catch], seconds: float) -
         f"{counted(len(mutants), 'mutant')} of {counted(invariants, 'invariant')}: {len(mutants) - missed} caught,"
         f" {missed} not; {counted(cases, 'case')}, {spent:.0f} CPU-seconds, {seconds:.0f} s"
     )
+
+
+def _print(rows: Sequence[tuple[str, ...]], numbers: range) -> None:
+    """A table, aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo("  ".join(cells).rstrip())
 
 
 def _row(mutant: Mutant, catch: Catch) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import inspect
 import os
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +74,14 @@ class Trial:
         self._patience = None if fault is None else PATIENCE  # a busy machine is no fault
         edits = () if fault is None else (Edit(f"engine.{fault.module}", fault.old, fault.new),)
         self._planted = _Planted(edits, "a clean copy" if fault is None else fault.name)
+
+    @classmethod
+    def of(cls, edits: Sequence[Edit], name: str, patience: float) -> Trial:
+        """The two files against an engine with these edits; seconds until an end does not come."""
+        trial = cls(None)
+        trial._patience = patience
+        trial._planted = _Planted(edits, name)
+        return trial
 
     def notices(self, test: str) -> str | None:
         """Carry out a test by its name; what it said against the engine, if it did."""

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from machines import canary, mutants
 from machines.case import Case, Line, carry_out, from_text, replay, to_text
 from machines.cli import lockstep
-from machines.moves import Cancel, Elapse, Fail, Finish, Pause, Resume, Run
+from machines.moves import Cancel, Crash, Elapse, Fail, FailStore, Finish, Pause, Recover, Resume, Rival, Run
 from machines.mutants import EXEMPT, MUTANTS, Edit, PlantingError, hunt, target_name
 from machines.mutants.hunt import Catch
+from machines.mutants.planting import ON_A_FILE
 from machines.registry import TargetError, load_target
-from machines.targets.builtin import builtin
 from model.invariants import INVARIANTS
 
 SAMPLE = (
@@ -32,6 +32,9 @@ SAMPLE = (
     "output_outlives_its_rollback",
     "rollback_on_cancel_ignored",
     "expanded_again",
+    "cancelled_is_crashed",
+    "one_fails_for_all",
+    "torn_batch",
 )
 ENOUGH = 1500
 """Cases within which each of the sample is found, with room: most need ten."""
@@ -55,6 +58,13 @@ PROGRAM = [
         Elapse(),
         Resume("x1"),
         Cancel("x1"),
+    )
+]
+AFTERWARDS = [
+    Line(move)
+    for move in (
+        *(Run(WORKFLOW, {"x": 1}), FailStore(), Finish("x2/a"), Recover(), Rival()),
+        *(Crash("after"), Finish("x2/a"), Recover()),
     )
 ]
 
@@ -103,7 +113,13 @@ class TestTheMutants:
 
     @pytest.mark.parametrize("name", MUTANTS)
     def test_each_can_be_planted(self, name: str) -> None:
-        assert load_target(target_name(MUTANTS[name]))().name == "builtin"
+        mutant = MUTANTS[name]
+        assert load_target(target_name(mutant))().name == load_target(mutant.clean)().name
+
+    def test_some_have_their_journal_on_a_file(self) -> None:
+        names = {mutant.name for mutant in MUTANTS.values() if mutant.adapter == ON_A_FILE}
+        assert "torn_batch" in names
+        assert all("recovery" in MUTANTS[name].machines for name in names)
 
     def test_there_is_no_other(self) -> None:
         with pytest.raises(TargetError, match="has no nobody"):
@@ -117,13 +133,15 @@ class TestTheMutants:
 
 class TestPlanting:
     def test_the_clean_engine_is_not_touched(self) -> None:
-        before = carry_out(PROGRAM, builtin, 2)
-        assert before.verdict is None, before.sentence
+        program = [*PROGRAM, *AFTERWARDS]
+        clean = [load_target(name) for name in dict.fromkeys(mutant.clean for mutant in MUTANTS.values())]
+        before = [carry_out(program, target, 2) for target in clean]
+        assert [course.sentence for course in before if course.verdict is not None] == []
         modules = dict(sys.modules)
         for mutant in MUTANTS.values():
-            carry_out(PROGRAM, mutant.plant(), 2)
+            carry_out(program, mutant.plant(), 2)
         assert {name: module for name, module in sys.modules.items() if name in modules} == modules
-        assert carry_out(PROGRAM, builtin, 2).digest == before.digest
+        assert [carry_out(program, target, 2).digest for target in clean] == [course.digest for course in before]
 
     def test_mutants_do_not_touch_each_other(self) -> None:
         first, second = MUTANTS["cancelled_attempt_fails"].plant(), MUTANTS["output_outlives_its_rollback"].plant()
@@ -138,7 +156,7 @@ class TestTheHunt:
         found = catch(name, caught)
         assert not found.faults
         assert found.cases <= ENOUGH + hunt.ROUNDS[-1][1]
-        assert 1 <= found.moves <= hunt.MOST_MOVES
+        assert 1 <= found.moves <= hunt.MOST_WITH_A_CRASH
         assert found.sentence
         assert case_of(found).clause == MUTANTS[name].clause
 
@@ -146,7 +164,7 @@ class TestTheHunt:
     def test_the_bug_is_at_fault_and_not_the_case(self, name: str, caught: dict[str, Catch]) -> None:
         case = case_of(catch(name, caught))
         assert replay(case).status == 1
-        assert replay(case, builtin).status == 0, "the clean engine breaks on it too"
+        assert replay(case, load_target(MUTANTS[name].clean)).status == 0, "the clean engine breaks on it too"
 
     def test_is_the_same_hunt_again(self, caught: dict[str, Catch]) -> None:
         name = "cancelled_attempt_fails"

@@ -5,19 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from machines.mutants import commands, definitions, failures, journal, order, reports, rollback, values
+from machines.mutants import (
+    cancellation,
+    definitions,
+    journal,
+    notifications,
+    order,
+    pausing,
+    recovery,
+    reports,
+    retries,
+    rollback,
+    slots,
+    values,
+)
 from machines.mutants.planting import Edit, Mutant, PlantingError
 from machines.target import TargetFactory
 
-__all__ = ["EXEMPT", "MUTANTS", "Edit", "Mutant", "PlantingError", "target_name"]
+__all__ = ["CLASSES", "EXEMPT", "MUTANTS", "Edit", "Mutant", "PlantingError", "target_name"]
 
-_GROUPS: Final = (commands, definitions, failures, journal, order, reports, rollback, values)
+_GROUPS: Final = (
+    *(order, values, rollback, cancellation, pausing, retries, slots),
+    *(journal, recovery, notifications, reports, definitions),
+)
+"""A module for each class of bugs; a class has its module's name."""
 
 MUTANTS: Final[Mapping[str, Mutant]] = {mutant.name: mutant for group in _GROUPS for mutant in group.MUTANTS}
 
+CLASSES: Final[Mapping[str, str]] = {
+    mutant.name: group.__name__.rpartition(".")[2] for group in _GROUPS for mutant in group.MUTANTS
+}
+"""The class of each."""
+
 EXEMPT: Final[Mapping[str, str]] = {
     "everything_settled": "the world's own liveness phase, of the same clause, gives up before a case can be closed",
-    "limits_kept_in_truth": "`limits_kept` counts an attempt as soon as its start is recorded, and so speaks first",
 }
 """Invariants without a mutant, and why no engine can break them where another invariant does not say so first."""
 

@@ -1,4 +1,4 @@
-"""D: engines that refuse what is valid, or take what is not."""
+"""Definitions: engines that refuse what is valid, or take what is not."""
 
 from __future__ import annotations
 

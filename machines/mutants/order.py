@@ -1,4 +1,4 @@
-"""O, C: engines that start, join, skip or share slots wrongly."""
+"""Order and joins: engines that decide, join, skip or end wrongly."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from machines.mutants.planting import Edit, Mutant
 
 _CORE: Final = "engine.transitions"
 _SHELL: Final = "engine.driver"
-_SLOTS: Final = "engine.slots"
+_STATE: Final = "engine.state"
 
 MUTANTS: Final = (
+    Mutant(
+        "on_after_the_end",
+        "final",
+        "K6",
+        "A step that fails before its first attempt ends its execution, and what it was decided with goes on.",
+        (Edit(_CORE, "            if not state.active:\n                return\n", ""),),
+        "Netflix/conductor#210",
+    ),
     Mutant(
         "joined_by_the_first",
         "connections_decided",
@@ -34,8 +42,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _CORE,
-                "passed = source is StepStatus.COMPLETED or source is StepStatus.FAILED",
-                "passed = source in (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED)",
+                "passed = source in _PASSED",
+                "passed = source in (*_PASSED, StepStatus.SKIPPED)",
             ),
         ),
         "dagster-io/dagster#30077",
@@ -48,119 +56,11 @@ MUTANTS: Final = (
         (
             Edit(
                 _CORE,
-                "passed = source is StepStatus.COMPLETED or source is StepStatus.FAILED",
+                "passed = source in _PASSED",
                 "passed = source is StepStatus.COMPLETED",
             ),
         ),
         "argoproj/argo-workflows#1817",
-    ),
-    Mutant(
-        "attempt_counted_from_the_last",
-        "started_again",
-        "F1",
-        "The second attempt of a step has the number of the first.",
-        (
-            Edit(
-                _CORE,
-                "decision.emit(StepStarted(at, step.id, state.attempts[index] + 1))",
-                "decision.emit(StepStarted(at, step.id, max(state.attempts[index], 1)))",
-            ),
-        ),
-        "apache/airflow#18285",
-    ),
-    Mutant(
-        "ready_in_any_order",
-        "waited_for_its_turn",
-        "C3",
-        "Steps that become ready by one event start in the reverse order of their definition.",
-        (
-            Edit(
-                _CORE,
-                "for target in state.workflow.outgoing[index] if",
-                "for target in state.workflow.outgoing[index][::-1] if",
-            ),
-        ),
-        "rush86999/atom",
-    ),
-    Mutant(
-        "last_come_first_served",
-        "nobody_overtaken",
-        "C3",
-        "Of several executions that wait for a slot, the one that came last gets it.",
-        (Edit(_SLOTS, "ticket = next(self._tickets)", "ticket = -next(self._tickets)"),),
-    ),
-    Mutant(
-        "own_limit_ignored",
-        "limits_kept",
-        "C1",
-        "A workflow's own limit is not kept.",
-        (Edit(_SLOTS, " or lane.held == lane.limit:", ":"),),
-        "dbos-inc/dbos-transact-ts#1272",
-    ),
-    Mutant(
-        "retry_without_notice",
-        "no_idling",
-        "O3",
-        "A retry whose wait is over takes its place in line, and nobody looks at the line.",
-        (
-            Edit(
-                _SHELL,
-                "            self._slots.enqueue(self._lane, step)\n            self._slots.dispatch()",
-                "            self._slots.enqueue(self._lane, step)",
-            ),
-        ),
-        "PrefectHQ/prefect#23183",
-    ),
-    Mutant(
-        "cancelled_keeps_its_slot",
-        "no_slot_lost",
-        "C2",
-        "An action that ends by its cancellation does not give its slot back.",
-        (
-            Edit(
-                _SHELL,
-                "if task.cancelled():\n            self._hand_in(AttemptYielded(step))",
-                "if task.cancelled():\n            self.post(AttemptYielded(step))",
-            ),
-        ),
-        "PrefectHQ/prefect#7752",
-    ),
-    Mutant(
-        "no_skips_under_a_pause",
-        "decisions_recorded",
-        "O2",
-        "What follows from a completion under a pause is decided by the resume only.",
-        (
-            Edit(
-                _CORE,
-                "        if state.active:\n            _advance(decision, _opened(state, index))\n        else:\n",
-                "        if state.status is Status.RUNNING:\n            _advance(decision, _opened(state, index))\n"
-                "        elif state.stopping:\n",
-            ),
-        ),
-        "apache/airflow#27824",
-    ),
-    Mutant(
-        "completion_lost_under_a_pause",
-        "attempts_accounted_for",
-        "O4",
-        "An attempt that ends under a pause is never heard of again.",
-        (
-            Edit(
-                _SHELL,
-                "        self.post(command)\n        self._slots.release(self._lane)",
-                "        if self.state.status is not Status.PAUSED:\n            self.post(command)\n"
-                "        self._slots.release(self._lane)",
-            ),
-        ),
-        "restatedev/restate#5196",
-    ),
-    Mutant(
-        "no_end_under_a_pause",
-        "ends_when_settled",
-        "O4",
-        "An execution whose last step settles under a pause ends by the resume only.",
-        (Edit(_CORE, "if not state.unsettled:", "if not state.unsettled and state.status is Status.RUNNING:"),),
     ),
     Mutant(
         "failure_lost_at_the_join",
@@ -169,5 +69,36 @@ MUTANTS: Final = (
         "An execution with a tolerated failure ends as COMPLETED.",
         (Edit(_CORE, "ended = Status.PARTIAL if state.errors else Status.COMPLETED", "ended = Status.COMPLETED"),),
         "localstack/localstack#9863",
+    ),
+    Mutant(
+        "retry_counts_as_an_arrival",
+        "connections_decided",
+        "O1",
+        "A step that is to be tried again counts as settled at a join that waits for others as well.",
+        (
+            Edit(
+                _STATE,
+                "            state.retrying[_ended(state, step, StepStatus.RETRYING)] = until\n",
+                "            index = _ended(state, step, StepStatus.RETRYING)\n"
+                "            state.retrying[index] = until\n"
+                "            for target in state.workflow.outgoing[index]:\n"
+                "                state.undecided[target] = max(state.undecided[target] - 1, 1)\n",
+            ),
+        ),
+        "celery/celery#2405",
+    ),
+    Mutant(
+        "woken_by_the_next",
+        "attempts_accounted_for",
+        "O4",
+        "An end that comes while events are being written is looked at when something else comes.",
+        (
+            Edit(
+                _SHELL,
+                "            if not self._mailbox:\n",
+                "            if self._wake is not None or not self._mailbox:\n",
+            ),
+        ),
+        "Netflix/conductor#1957",
     ),
 )

@@ -25,6 +25,8 @@ from machines.target import TargetFactory
 
 ADAPTER: Final = "machines.targets.builtin"
 """What makes a target of the engine; an adapter may lie too."""
+ON_A_FILE: Final = "machines.targets.sqlite"
+"""The same for an engine whose journal is a file."""
 
 
 class PlantingError(Exception):
@@ -64,6 +66,19 @@ class Mutant:
     """One; more where the engine guards one promise in several places."""
     source: str = ""
     """The public report of the real bug that it is modelled on."""
+    adapter: str = ADAPTER
+    """The module that makes the target; its factory has the module's last name."""
+    machines: tuple[str, ...] = ("lifecycle", "concurrency", "definitions")
+    """Which search for it."""
+
+    @property
+    def clean(self) -> str:
+        """The target without the bug, as people name it."""
+        return f"{self.adapter}:{self._factory}"
+
+    @property
+    def _factory(self) -> str:
+        return self.adapter.rpartition(".")[2]
 
     def plant(self) -> TargetFactory:
         """Make the factory of targets that have the bug.
@@ -71,7 +86,7 @@ class Mutant:
         Raises:
             PlantingError: the engine has changed, and the mutant must follow.
         """
-        factory: TargetFactory = _Planted(self.edits, self.name).load(ADAPTER).builtin
+        factory: TargetFactory = getattr(_Planted(self.edits, self.name).load(self.adapter), self._factory)
         return factory
 
 
@@ -89,12 +104,9 @@ class _Planted:
         """Run a module, and all that it imports and that is changed."""
         if name in self._modules:
             return self._modules[name]
-        source = _source(name)
-        for edit in self._edits:
-            if edit.module == name:
-                source = edit.apply(source)
+        source = source_of(name, self._edits)
         import_module(name)  # dataclasses look for the clean one
-        file = f"<{name} of {self._name}>"  # in brackets: coverage counts what the clean engine does
+        file = file_of(name, self._name)
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
         module = self._modules[name] = ModuleType(name)
         namespace: dict[str, Any] = vars(module)
@@ -119,6 +131,24 @@ class _Planted:
         return name in self._edited or any(map(self._affected, _imports(name)))
 
 
+def file_of(module: str, mutant: str) -> str:
+    """The file of a module that is run for a mutant, in brackets: coverage counts what the clean engine does."""
+    return f"<{module} of {mutant}>"
+
+
+def source_of(module: str, edits: Sequence[Edit]) -> str:
+    """A module's source, changed as the edits say that are of it.
+
+    Raises:
+        PlantingError: the place of an edit is gone.
+    """
+    source = _source(module)
+    for edit in edits:
+        if edit.module == module:
+            source = edit.apply(source)
+    return source
+
+
 @cache
 def _source(name: str) -> str:
     spec = find_spec(name)
@@ -130,11 +160,13 @@ def _source(name: str) -> str:
 @cache
 def _imports(name: str) -> frozenset[str]:
     """The modules of the engine that a module of ours imports when it is run."""
-    if not name.startswith("engine.") and name != ADAPTER:
+    if not _may_change(name):
         return frozenset()
     nodes = ast.parse(_source(name)).body
     return frozenset(
-        node.module
-        for node in nodes
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("engine.")
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and _may_change(node.module)
     )
+
+
+def _may_change(name: str) -> bool:
+    return name.startswith("engine.") or name in {ADAPTER, ON_A_FILE}

@@ -1,4 +1,4 @@
-"""J1: engines that report what their journal does not say."""
+"""Reports: engines that report what their journal does not say."""
 
 from __future__ import annotations
 
@@ -7,41 +7,8 @@ from typing import Final
 from machines.mutants.planting import Edit, Mutant
 
 _STATE: Final = "engine.state"
-_MANAGER: Final = "engine.state_manager"
 
 MUTANTS: Final = (
-    Mutant(
-        "reported_before_it_is_durable",
-        "reported_phase",
-        "J1",
-        "A report shows events that are being written.",
-        (
-            Edit(
-                _MANAGER,
-                "        await self.journal.append(execution, first, events)\n"
-                "        for event in events:\n"
-                "            apply(state, event)\n",
-                "        for event in events:\n"
-                "            apply(state, event)\n"
-                "        await self.journal.append(execution, first, events)\n",
-            ),
-        ),
-        "dbos-inc/dbos-transact-py#260",
-    ),
-    Mutant(
-        "missing_for_ever",
-        "reported_missing",
-        "P4",
-        "What a pause missed is reported after the resume too.",
-        (
-            Edit(
-                _STATE,
-                "            state.status = Status.RUNNING\n            state.missing = {}\n",
-                "            state.status = Status.RUNNING\n",
-            ),
-        ),
-        "rush86999/atom",
-    ),
     Mutant(
         "retrying_in_a_stopped_execution",
         "reported_steps",
@@ -50,7 +17,7 @@ MUTANTS: Final = (
         (
             Edit(
                 _STATE,
-                "if (status is StepStatus.PENDING or status is StepStatus.RETRYING) and self.status in _STOPPED:",
+                "if status in _WAITING and self.status in _STOPPED:",
                 "if status is StepStatus.PENDING and self.status in _STOPPED:",
             ),
         ),

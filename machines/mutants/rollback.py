@@ -1,4 +1,4 @@
-"""F4, F5, K4: engines that roll back wrongly."""
+"""Rollback: engines that fail or roll back wrongly, tolerate what they should not, or name the wrong failure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,83 @@ from typing import Final
 from machines.mutants.planting import Edit, Mutant
 
 _CORE: Final = "engine.transitions"
+_SHELL: Final = "engine.driver"
 _STATE: Final = "engine.state"
 
 MUTANTS: Final = (
+    Mutant(
+        "compensation_counts_as_its_step",
+        "attempt_under_way",
+        "F1",
+        "The end of a compensation is recorded under the number of its step's last attempt.",
+        (
+            Edit(
+                _CORE,
+                "decision.emit(CompensationCompleted(decision.at, step.id, attempt))",
+                "decision.emit(CompensationCompleted(decision.at, step.id, state.attempts[index]))",
+            ),
+        ),
+        "argoproj/argo-workflows#2798",
+    ),
+    Mutant(
+        "skips_before_the_rollback",
+        "failure_rolls_back",
+        "F3",
+        "The steps behind a failure are skipped before the rollback starts.",
+        (
+            Edit(
+                _CORE,
+                "    if not step.continue_on_error:\n",
+                "    if not step.continue_on_error:\n"
+                "        for target in _opened(decision.state, step.index):\n"
+                "            decision.emit(StepSkipped(decision.at, decision.state.workflow.steps[target].id))\n",
+            ),
+        ),
+        "apache/airflow#27824",
+    ),
+    Mutant(
+        "second_failure_counts",
+        "nothing_starts_in_rollback",
+        "F3",
+        "An attempt that ends while its execution rolls back fails, and is tried again if attempts are left.",
+        (
+            Edit(
+                _CORE,
+                "elif state.stopping:\n        decision.emit(StepCancelled",
+                "elif state.status is Status.CANCELLING:\n        decision.emit(StepCancelled",
+            ),
+        ),
+        "Netflix/conductor#1851",
+    ),
+    Mutant(
+        "others_survive_the_failure",
+        "failure_cancels_the_others",
+        "F3",
+        "When an execution fails, its other running attempts are not cancelled.",
+        (Edit(_SHELL, "case CancellationRequested() | RollbackStarted():", "case CancellationRequested():"),),
+        "celery/celery#6220",
+    ),
+    Mutant(
+        "early_failure_is_not_tolerated",
+        "rollback_for_a_reason",
+        "F3",
+        "A step that fails before its first attempt fails its execution, whether that is tolerated or not.",
+        (Edit(_CORE, "    if not step.continue_on_error:\n", "    if not step.continue_on_error or not attempt:\n"),),
+        "swamp-club/swamp#1813",
+    ),
+    Mutant(
+        "tolerated_failure_is_the_error",
+        "error_is_the_first_failure",
+        "F8",
+        "An execution that fails is said to have failed for the first failure of all, a tolerated one included.",
+        (
+            Edit(
+                _CORE,
+                "decision.emit(RollbackStarted(decision.at, failure))",
+                "decision.emit(RollbackStarted(decision.at, next(iter(decision.state.errors.values()))))",
+            ),
+        ),
+    ),
     Mutant(
         "rolled_back_by_definition",
         "newest_first",
@@ -117,5 +191,35 @@ MUTANTS: Final = (
             ),
         ),
         "camunda/camunda#4400",
+    ),
+    Mutant(
+        "cancel_rolls_back_again",
+        "cancel_accepted",
+        "K1",
+        "A cancel is accepted of an execution that rolls back already.",
+        (Edit(_CORE, "case Cancel(), Status.PENDING |", "case Cancel(), Status.ROLLING_BACK | Status.PENDING |"),),
+        "discovery-ukraine/saga-lara-flow#64",
+    ),
+    Mutant(
+        "late_effect_is_not_undone",
+        "stopped_to_the_end",
+        "F4",
+        "A step that completes although it was cancelled is not compensated.",
+        (
+            Edit(
+                _STATE,
+                "            if state.workflow.steps[index].compensation is not None:\n",
+                "            if state.workflow.steps[index].compensation is not None and not state.stopping:\n",
+            ),
+        ),
+        "temporalio/sdk-rust#705",
+    ),
+    Mutant(
+        "tried_as_often_as_its_step",
+        "no_attempt_too_many",
+        "F1",
+        "A compensation is tried as often as its step may be.",
+        (Edit(_CORE, "retries = step.compensation.retries", "retries = step.retries"),),
+        "argoproj/argo-workflows#2798",
     ),
 )

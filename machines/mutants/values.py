@@ -1,4 +1,4 @@
-"""V, P4: engines that resolve, check or pass on values wrongly."""
+"""Conditions and values: engines that resolve, check or pass on values wrongly."""
 
 from __future__ import annotations
 
@@ -7,10 +7,25 @@ from typing import Final
 from machines.mutants.planting import Edit, Mutant
 
 _CORE: Final = "engine.transitions"
-_SHELL: Final = "engine.driver"
+_ENGINE: Final = "engine.workflow_engine"
 _REFERENCES: Final = "engine.references"
+_STATE: Final = "engine.state"
 
 MUTANTS: Final = (
+    Mutant(
+        "null_is_no_input",
+        "created_as_asked",
+        "K5",
+        "What is null in the input is left out when an execution is created.",
+        (
+            Edit(
+                _ENGINE,
+                'values = _object("input", input_data)',
+                'values = {name: value for name, value in _object("input", input_data).items() if value is not None}',
+            ),
+        ),
+        "rush86999/atom",
+    ),
     Mutant(
         "expanded_again",
         "parameters_as_resolved",
@@ -24,14 +39,6 @@ MUTANTS: Final = (
             ),
         ),
         "rush86999/atom",
-    ),
-    Mutant(
-        "one_key_for_both",
-        "key_names_the_attempt",
-        "J3",
-        "An action and its compensation have one idempotency key.",
-        (Edit(_SHELL, '{step.id}/compensation/{attempt}"', '{step.id}/{attempt}"'),),
-        "langchain-ai/langgraph#6542",
     ),
     Mutant(
         "resume_brings_enough",
@@ -145,13 +152,6 @@ MUTANTS: Final = (
         "rush86999/atom",
     ),
     Mutant(
-        "pause_waits_for_the_others",
-        "missing_input_pauses",
-        "P4",
-        "A step that misses an input does not pause its execution while another step runs.",
-        (Edit(_CORE, "    if missing:\n", "    if missing and not state.running:\n"),),
-    ),
-    Mutant(
         "waits_for_a_value_for_ever",
         "missing_path_fails",
         "V3",
@@ -166,10 +166,21 @@ MUTANTS: Final = (
         "argoproj/argo-workflows#15837",
     ),
     Mutant(
-        "failed_before_it_was_tried",
-        "failed_while_it_waits",
-        "F1",
-        "A step that fails by its last attempt is recorded as having failed before its first.",
-        (Edit(_CORE, "_give_up(decision, step, attempt, failure)\n", "_give_up(decision, step, 0, failure)\n"),),
+        "todays_input_for_all",
+        "parameters_as_resolved",
+        "V2",
+        "A step's later attempts get parameters made of the input as resumes have left it.",
+        (Edit(_STATE, "version = self.pinned.get(step, 0)", "version = -1"),),
+    ),
+    Mutant(
+        "merged_at_the_top",
+        "missing_inputs_named",
+        "P4",
+        "What a resume brings replaces objects of the input instead of being merged into them.",
+        (
+            Edit(
+                _STATE, "if isinstance(found, dict) and isinstance(value, dict):", "if found is None and value is None:"
+            ),
+        ),
     ),
 )
