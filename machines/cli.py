@@ -13,17 +13,20 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from machines.bugs import bugs
 from machines.canary import canary
 from machines.course import one_line
 from machines.crashes import crashes
 from machines.fuzzing import fuzz
 from machines.journals import journal
+from machines.recovering import recover
 from machines.replaying import reach, replay
 from machines.running import run
+from machines.story import story
 
 __all__ = ["COMMANDS", "lockstep", "main"]
 
-COMMANDS: Final[tuple[click.Command, ...]] = (run, journal, fuzz, replay, reach, crashes, canary)
+COMMANDS: Final[tuple[click.Command, ...]] = (run, recover, journal, fuzz, replay, story, reach, crashes, canary, bugs)
 
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
