@@ -8,6 +8,7 @@
 #   CASE     the case file to replay
 #   CASES    fresh cases to crash                         (500)
 #   KILLS    processes to kill                            (200)
+#   SHARD    the part of the mutation run to do           (1/1: all)
 #   TARGET   MODULE:FACTORY, an engine other than ours
 #   JSON     a file for the machine-readable report
 #   ARGS     anything else for the command behind the target
@@ -18,6 +19,7 @@ WORKERS = all
 CASE =
 CASES = 500
 KILLS = 200
+SHARD = 1/1
 TARGET =
 JSON =
 ARGS =
@@ -131,6 +133,15 @@ kills: $(READY) ## End KILLS processes with SIGKILL, and look for anything that 
 .PHONY: canary
 canary: $(READY) ## Test the tester: every planted bug must be found
 	@$(LOCKSTEP) canary --workers $(WORKERS) $(if $(JSON),--json '$(JSON)') $(ARGS)
+
+.PHONY: bugs
+bugs: $(READY) ## Search for every planted bug many times, and say how soon each is found
+	@$(LOCKSTEP) bugs --workers $(WORKERS) $(if $(JSON),--json '$(JSON)') $(ARGS)
+
+# A part of it, as in `make mutation SHARD=3/12`, which takes two cores less than 20 minutes; started again, it goes on.
+.PHONY: mutation
+mutation: $(READY) ## Change the engine's core in one place after the other: what notices, and what does not?
+	@$(BIN)/python -m machines.mutation --shard $(SHARD) --workers $(WORKERS) $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Measure the engine, the model and the machines

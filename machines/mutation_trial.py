@@ -1,0 +1,248 @@
+"""One altered engine against one suite: whether the suite notices.
+
+Rule 1: each trial has a process of its own, forked from a warm one: a change may loop, eat memory or leave threads.
+Rule 2: whatever is not the clean end counts as noticed: a broken contract, an error, an end that does not come.
+Rule 3: the machines' run is fixed: the committed regressions, then the same seeds and cases for every alteration. Small
+chunks come first, since most alterations break nearly every case.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import io
+import multiprocessing
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, Final
+
+from machines import examples
+from machines.case import carry_out, load
+from machines.mutants.planting import ADAPTER, ON_A_FILE, Edit, Mutant
+from machines.mutation_points import Altered
+from machines.registry import MACHINES
+from machines.searching import Chunk, Plan, Report, Searcher, derive
+from machines.target import TargetFactory
+from model.judge import Violation
+
+ROOT: Final = Path(__file__).parent.parent
+ROUNDS: Final = (
+    *(("lifecycle", 10), ("recovery", 5), ("concurrency", 5), ("definitions", 5)),
+    *(("lifecycle", 40), ("recovery", 25), ("concurrency", 25), ("definitions", 15)),
+    *(("lifecycle", 40), ("recovery", 25), ("concurrency", 25), ("definitions", 15)),
+)
+"""Machines and how many cases of each; Hypothesis may switch rules off in the last four."""
+UNITS: Final = (
+    *("test_transitions", "test_state", "test_slots", "test_references", "test_conditions", "test_workflow_engine"),
+    *("test_state_manager", "test_definition", "test_graph"),
+)
+"""The test files of the core's modules."""
+
+_CPU_SECONDS: Final[Mapping[str, int]] = {"machines": 40, "examples": 60, "units": 90}
+"""CPU time after which an end counts as one that does not come: five times what the clean engine takes."""
+_PATIENCE: Final = 20
+"""Seconds on the clock for each of CPU time, for a process that waits for what never comes."""
+_MEMORY: Final = 4 << 30
+_SHOWN: Final = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a suite had to say about an altered engine."""
+
+    noticed: str | None
+    """What noticed it, and how; None if nothing did."""
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A trial to be made; without an alteration it is the clean engine's."""
+
+    suite: str
+    altered: Altered | None
+
+
+# The suites
+
+
+class _Finder(Searcher):
+    """Searches until anything is found, and does not make it small."""
+
+    def __init__(self, factories: Mapping[str, TargetFactory]) -> None:
+        super().__init__(Plan(0))
+        self.factories = {name: factories[machine.home] for name, machine in MACHINES.items()}
+        self.found: str | None = None
+
+    def _look_into(self, report: Report, violation: Violation) -> Report:
+        self.found = f"{violation.clause} ({violation.invariant}): {violation.sentence}"
+        return report
+
+    def _explain(self, report: Report, error: Exception) -> Report:
+        self.found = f"{type(error).__name__}: {error}"
+        return report
+
+
+def by_machines(altered: Altered | None) -> str | None:
+    """The regressions, then a short search with all machines."""
+    edits = () if altered is None else (Edit(altered.module, altered.source, altered.altered),)
+    factories = {
+        home: Mutant("altered", "", "", "", edits, adapter=adapter).plant()
+        for home, adapter in (("builtin", ADAPTER), (f"{ON_A_FILE}:sqlite", ON_A_FILE))
+    }
+    for path in sorted((ROOT / "tests" / "regressions").glob("*.json")):
+        case = load(path)
+        course = carry_out(case.lines, factories[MACHINES[case.machine].home], case.max_concurrent_steps)
+        if course.verdict is not None:
+            return f"{path.stem}: {course.sentence}"
+    finder = _Finder(factories)
+    for number, (machine, cases) in enumerate(ROUNDS):
+        finder.run(Chunk(machine, derive(0, 0, number, machine), cases, swarm=number >= len(ROUNDS) - len(MACHINES)))
+        if finder.found is not None:
+            return f"{machine}, {finder.cases} cases: {finder.found}"
+    return None
+
+
+def by_examples(altered: Altered | None) -> str | None:
+    """The engine's own two test files."""
+    edits = () if altered is None else (Edit(altered.module, altered.source, altered.altered),)
+    return examples.noticed(edits, "altered")
+
+
+def by_units(altered: Altered | None) -> str | None:
+    """The test files of the core's modules, as pytest runs them."""
+    import pytest  # noqa: PLC0415  # the other suites do without
+
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"engine", "machines", "model", "tests"}]:
+        del sys.modules[name]
+    if altered is not None:
+        sys.meta_path.insert(0, _Substitute(altered))
+    said = _Said()
+    files = [str(ROOT / "tests" / f"{name}.py") for name in UNITS]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(ROOT)]
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        status = pytest.main([*options, *files], plugins=[said])
+    return None if status == pytest.ExitCode.OK else said.first or f"pytest ends with {status!r}"
+
+
+SUITES: Final[Mapping[str, Callable[[Altered | None], str | None]]] = {
+    "machines": by_machines,
+    "examples": by_examples,
+    "units": by_units,
+}
+
+
+class _Said:
+    """Keeps the name of the first test that fails."""
+
+    first: str | None = None
+
+    def pytest_runtest_logreport(self, report: Any) -> None:  # noqa: ANN401  # pytest's
+        if report.failed and self.first is None:
+            self.first = str(report.nodeid)
+
+
+class _Substitute(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Imports the altered module in place of the clean one."""
+
+    def __init__(self, altered: Altered) -> None:
+        self._altered = altered
+
+    def find_spec(self, name: str, path: object, target: ModuleType | None = None) -> ModuleSpec | None:
+        del path, target
+        return importlib.util.spec_from_loader(name, self) if name == self._altered.module else None
+
+    def get_source(self, fullname: str) -> str:
+        del fullname
+        return self._altered.altered
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self._altered.altered, f"<{fullname} altered>")
+
+
+# The processes
+
+
+@dataclass(slots=True)
+class _Running:
+    task: Task
+    process: ForkProcess
+    ending: Connection
+    folder: str
+    until: float
+
+
+def trials(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Verdict]]:
+    """Make the trials, so many at a time, and hand out what comes of each as soon as it is known."""
+    if any(task.suite == "examples" for task in tasks):
+        examples.warm()
+    context = multiprocessing.get_context("fork")
+    waiting, running = deque(tasks), list[_Running]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                running.append(_begin(context, waiting.popleft()))
+            wait([each.ending for each in running], 1.0)
+            for each in [each for each in running if each.ending.poll() or time.monotonic() > each.until]:
+                running.remove(each)
+                yield each.task, _end(each)
+    finally:
+        for each in running:
+            _end(each)
+
+
+def _begin(context: multiprocessing.context.ForkContext, task: Task) -> _Running:
+    ending, beginning = context.Pipe(duplex=False)
+    folder = tempfile.mkdtemp(prefix="mutation-")
+    process = context.Process(target=_carry_out, args=(task, beginning, folder))
+    process.start()
+    beginning.close()
+    return _Running(task, process, ending, folder, time.monotonic() + _CPU_SECONDS[task.suite] * _PATIENCE)
+
+
+def _end(run: _Running) -> Verdict:
+    try:
+        verdict = Verdict(*run.ending.recv()) if run.ending.poll() else None
+    except EOFError:  # it was ended: too much time or memory
+        verdict = None
+    if verdict is None:
+        run.process.kill()
+    run.process.join()
+    run.ending.close()
+    shutil.rmtree(run.folder, ignore_errors=True)
+    return verdict or Verdict("no end", float(_CPU_SECONDS[run.task.suite]))
+
+
+def _carry_out(task: Task, beginning: Connection, folder: str) -> None:
+    """A process' whole life."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    spent = int(time.process_time()) + _CPU_SECONDS[task.suite]
+    resource.setrlimit(resource.RLIMIT_CPU, (spent, spent))
+    tempfile.tempdir = folder
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    began = time.process_time()
+    try:
+        noticed = SUITES[task.suite](task.altered)
+    except BaseException as error:  # noqa: BLE001  # an engine that cannot even be imported, for one
+        noticed = f"{type(error).__name__}: {error}"
+    if noticed is not None:
+        noticed = " ".join(noticed.split())[:_SHOWN]
+    beginning.send((noticed, time.process_time() - began))  # plain values: a suite may have replaced our own modules
+    beginning.close()
+    os._exit(0)  # threads that an altered engine has left are nobody's
