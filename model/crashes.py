@@ -111,8 +111,8 @@ def asked_to_recover(facts: Facts, ask: Ask) -> None:
             ask.strays |= other.strays
     for name, execution in facts.unfinished.items():
         if execution.adrift is not None:
-            if execution.phase is Phase.RUNNING and name not in ask.strays:
-                execution.begin()
+            if execution.phase is Phase.RUNNING and name not in ask.strays and not execution.unclear:
+                execution.begin()  # one that may have been taken up by the last recovery became ready by that
             ask.strays[name] = execution
             if not execution.unclear:
                 ask.owed[name] = execution
