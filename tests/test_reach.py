@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -60,11 +59,6 @@ from model.sometimes import SITUATIONS, TRANSITIONS
 from tests.histories import step, workflow
 
 ROOT = Path(__file__).parents[1]
-MEASURED: dict[str, Any] = json.loads((ROOT / "tests/data/reach.json").read_text(encoding="utf-8"))
-"""By machine: what a long run reached, in how many cases. `lockstep reach --machine NAME --json OUT` tells it anew."""
-FULL = 20_000
-ENOUGH = 12
-"""Cases in which a short run is expected to reach what it is held to: to miss one of a hundred such is not chance."""
 UNDO = {"action": "undo"}
 RETRY = {"max_attempts": 2, "initial_interval": 1}
 
@@ -91,25 +85,11 @@ def searched(name: str, cases: int) -> tuple[Counter[str], Counter[str], int]:
 def test_a_short_run_misses_nothing_that_is_not_rare(name: str, cases: int) -> None:
     counts, tallies, over = searched(name, cases)
     assert over >= cases
-    measured = MEASURED[name]
-    goals = {
-        goal: share
-        for goal, share in MACHINES[name].goals.items()
-        if measured["reach"][goal] * cases >= ENOUGH * measured["cases"]
-    }
-    assert len(goals) > len(MACHINES[name].goals) / 2
+    goals = {goal: share for goal, share in MACHINES[name].goals.items() if share > SELDOM}
+    assert sum(goal in counts for goal in MACHINES[name].goals) > len(MACHINES[name].goals) / 2
     assert missed(counts, over, goals) == []
     assert too_wasteful(tallies, over) == []
     assert set(counts) <= {*SITUATIONS, *TRANSITIONS, *PAIR_NAMES}, "what is reached is declared"
-
-
-@pytest.mark.parametrize("name", MACHINES)
-def test_everything_that_is_expected_was_measured_twenty_times_in_a_full_run(name: str) -> None:
-    measured, goals = MEASURED[name], MACHINES[name].goals
-    assert goals
-    least = 20 * measured["cases"] / FULL
-    assert {goal: measured["reach"].get(goal, 0) for goal in goals if measured["reach"].get(goal, 0) < least} == {}
-    assert wasted(measured["waste"]) < 0.1 * measured["cases"]
 
 
 def test_there_are_sixty_situations_and_every_one_is_some_machines_goal() -> None:
