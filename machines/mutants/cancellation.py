@@ -314,4 +314,75 @@ MUTANTS: Final = (
             ),
         ),
     ),
+    Mutant(
+        "finished_and_cancelled",
+        "known_is_answered",
+        "K1",
+        "A cancel that comes while an execution's end is being written is carried out.",
+        (
+            Edit(
+                _CORE,
+                "case Cancel(), Status.PENDING | Status.RUNNING | Status.PAUSED:",
+                "case Cancel(), Status.PENDING | Status.RUNNING | Status.PAUSED | Status.COMPLETED:",
+            ),
+        ),
+        "rush86999/atom",
+    ),
+    Mutant(
+        "deadline_overtakes_the_cancel",
+        "rollback_after_a_cancel",
+        "K4",
+        "A deadline that passes while a cancel is being written fails the execution.",
+        (
+            Edit(
+                _CORE,
+                "case Expire(), Status.RUNNING | Status.PAUSED:",
+                "case Expire(), Status.RUNNING | Status.PAUSED | Status.CANCELLING:",
+            ),
+        ),
+        "rush86999/atom",
+    ),
+    Mutant(
+        "struck_while_it_is_cancelled",
+        "no_timeout_once_cancelled",
+        "F6",
+        "A timeout that strikes while the cancel of its execution is being written counts.",
+        (
+            Edit(
+                _CORE,
+                "    elif state.stopping:\n        decision.accepted = False\n    else:\n",
+                "    else:\n",
+            ),
+        ),
+        "cadence-workflow/cadence#1610",
+    ),
+    Mutant(
+        "returned_before_it_was_told",
+        "cancelled_when_it_had_no_effect",
+        "F6",
+        "An action that returns while the cancel of its execution is being written leaves its step CANCELLED.",
+        (
+            Edit(
+                _SHELL,
+                "        if task.cancelled():\n            self._hand_in(AttemptYielded(step))",
+                "        if task.cancelled() or (self.state.status is Status.CANCELLING and not task.cancelling()):\n"
+                "            self._hand_in(AttemptYielded(step))",
+            ),
+        ),
+        "temporalio/sdk-rust#705",
+    ),
+    Mutant(
+        "denied_in_company",
+        "refusal_changes_nothing",
+        "K1",
+        "A command that is carried out together with what came before it is answered False.",
+        (
+            Edit(
+                _SHELL,
+                "            replies.append((reply, decision.accepted))",
+                "            replies.append((reply, decision.accepted and not events))",
+            ),
+        ),
+        "temporalio/sdk-rust#705",
+    ),
 )

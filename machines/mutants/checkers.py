@@ -117,10 +117,7 @@ BLINDNESSES: Final = (
             '            if report["status"] in _TERMINAL:\n'
             "                self._note(Reported(now, execution, report))\n",
         ),
-        (
-            "tests/test_world.py::test_what_is_recorded_by_a_move_is_reported_after_it",
-            "tests/test_catalogue.py::test_a_witness_shows_its_bug[reported_before_it_is_durable]",
-        ),
+        ("tests/test_world.py::test_what_is_recorded_by_a_move_is_reported_after_it",),
     ),
     Blindness(
         "leftovers_are_not_fed",
@@ -134,7 +131,7 @@ BLINDNESSES: Final = (
         Edit("machines.tape", "        return seconds\n", "        return 0.0\n"),
         (
             "tests/test_world.py::test_there_is_no_rest_while_something_is_on_its_way",
-            "tests/test_catalogue.py::test_a_witness_shows_its_bug[effect_forgotten]",
+            "tests/test_catalogue.py::test_a_witness_shows_its_bug[last_call_unanswered]",
         ),
     ),
     Blindness(

@@ -105,4 +105,19 @@ MUTANTS: Final = (
         (Edit(_SHELL, '{step.id}/compensation/{attempt}"', '{step.id}/{attempt}"'),),
         "langchain-ai/langgraph#6542",
     ),
+    Mutant(
+        "left_waiting_by_the_store",
+        "every_command_answered",
+        "K1",
+        "A command that comes while events are being written is never answered if the write fails.",
+        (
+            Edit(
+                _SHELL,
+                "        _refuse((reply for _, reply in self._mailbox if reply is not None), error)\n",
+                "",
+            ),
+        ),
+        "dbos-inc/dbos-transact-py#805",
+        machines=("recovery",),
+    ),
 )

@@ -101,4 +101,20 @@ MUTANTS: Final = (
         ),
         "Netflix/conductor#1957",
     ),
+    Mutant(
+        "cleared_after_the_write",
+        "attempts_accounted_for",
+        "O4",
+        "What comes while events are being written is thrown away with what was written.",
+        (
+            Edit(
+                _SHELL,
+                "                await self._manager.append(self.execution, events)\n            for event in events:",
+                "                await self._manager.append(self.execution, events)\n"
+                "                mailbox.clear()\n"
+                "            for event in events:",
+            ),
+        ),
+        "dbos-inc/dbos-transact-py#805",
+    ),
 )

@@ -274,4 +274,19 @@ MUTANTS: Final = (
         ),
         "apache/airflow#12959",
     ),
+    Mutant(
+        "resumed_in_company",
+        "no_slot_lost",
+        "C2",
+        "What a resume makes ready is forgotten if something else was decided together with it, and before it.",
+        (
+            Edit(
+                _SHELL,
+                "        for step in decision.ready:\n",
+                "        alone = before is not Status.PAUSED or len(events) == len(decision.events)\n"
+                "        for step in decision.ready if alone else ():\n",
+            ),
+        ),
+        "PrefectHQ/prefect#18326",
+    ),
 )

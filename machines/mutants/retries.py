@@ -251,4 +251,67 @@ MUTANTS: Final = (
             ),
         ),
     ),
+    Mutant(
+        "returned_before_the_strike",
+        "never_after_its_timeout",
+        "F2",
+        "An action that returns while its timeout is being written completes its step.",
+        (
+            Edit(
+                _SHELL,
+                "            value = task.result()",
+                "            if not task.cancelling():\n"
+                "                self.state.timed_out.pop(step, None)\n"
+                "            value = task.result()",
+            ),
+        ),
+        "hatchet-dev/hatchet#1699",
+    ),
+    Mutant(
+        "deadline_overtakes_the_end",
+        "nothing_left_behind",
+        "O4",
+        "A deadline that passes while an execution's end is being written fails it.",
+        (
+            Edit(
+                _CORE,
+                "case Expire(), Status.RUNNING | Status.PAUSED:",
+                "case Expire(), Status.RUNNING | Status.PAUSED | Status.COMPLETED:",
+            ),
+        ),
+        "Netflix/conductor#210",
+    ),
+    Mutant(
+        "one_retry_of_a_batch",
+        "no_idling",
+        "O3",
+        "Of two failures that are decided together, only the first is tried again.",
+        (
+            Edit(
+                _SHELL,
+                "            for event in events:\n                self._perform(event)\n            if self._again:",
+                "            first = next((event for event in events if type(event) is StepRetrying), None)\n"
+                "            for event in events:\n"
+                "                if type(event) is not StepRetrying or event is first:\n"
+                "                    self._perform(event)\n"
+                "            if self._again:",
+            ),
+        ),
+        "Netflix/conductor#1851",
+    ),
+    Mutant(
+        "rested_during_a_write",
+        "no_slot_lost",
+        "C2",
+        "A retry whose wait is over while events of its execution are being written is never tried.",
+        (
+            Edit(
+                _SHELL,
+                "        elif self.state.status is not Status.PAUSED:\n",
+                "        elif self.state.status is not Status.PAUSED"
+                " and self.execution not in self._manager._writing:\n",
+            ),
+        ),
+        "camunda/camunda#4352",
+    ),
 )

@@ -157,4 +157,38 @@ MUTANTS: Final = (
         ),
         "argoproj/argo-workflows#9875",
     ),
+    Mutant(
+        "paused_for_the_whole_batch",
+        "no_slot_lost",
+        "C2",
+        "What a resume makes ready loses its place in line if something else is decided together with the resume.",
+        (
+            Edit(
+                _SHELL,
+                "        before = state.status\n",
+                "        paused = events and self.before is Status.PAUSED\n"
+                "        before = self.before = Status.PAUSED if paused else state.status\n",
+            ),
+        ),
+        "apache/airflow#19277",
+    ),
+    Mutant(
+        "sorted_by_the_batch",
+        "waited_for_its_turn",
+        "C3",
+        "Steps that become ready by several events that are decided together wait in the order of definition.",
+        (
+            Edit(
+                _SHELL,
+                "            slots.enqueue(lane, step)\n        if decision.ready:\n",
+                "            slots.enqueue(lane, step)\n"
+                "        if decision.ready and len(events) > len(decision.events):\n"
+                "            steps = sorted(step for _, step in lane.waiting)\n"
+                "            tickets = [ticket for ticket, _ in lane.waiting]\n"
+                "            lane.waiting = deque(zip(tickets, steps, strict=True))\n"
+                "        if decision.ready:\n",
+            ),
+        ),
+        "rush86999/atom",
+    ),
 )
