@@ -365,8 +365,10 @@ class Driver:
                 kind = CompensationStarted if undoing else StepStarted
                 self._interrupted[index] = kind(self._clock(), state.workflow.steps[index].id, attempt)
                 self._slots.enqueue(self._lane, index, first=True)
+        now = self._clock()
         for index, until in state.retrying.items():
-            self._retry(index, until)
+            if until > now or not state.active:  # what is overdue becomes ready in its turn, by the decision (C3)
+                self._retry(index, until)
 
     def _yield_interrupted(self) -> None:
         """The execution is stopped: what was to run again has ended with the crash."""

@@ -39,6 +39,7 @@ from machines.target import TargetFactory
 from model.judge import Violation
 
 ROOT: Final = Path(__file__).parent.parent
+REGRESSIONS: Final = ROOT / "tests" / "regressions"
 ROUNDS: Final = (
     *(("lifecycle", 10), ("recovery", 5), ("concurrency", 5), ("definitions", 5)),
     *(("lifecycle", 40), ("recovery", 25), ("concurrency", 25), ("definitions", 15)),
@@ -103,7 +104,7 @@ def by_machines(altered: Altered | None) -> str | None:
         home: Mutant("altered", "", "", "", edits, adapter=adapter).plant()
         for home, adapter in (("builtin", ADAPTER), (f"{ON_A_FILE}:sqlite", ON_A_FILE))
     }
-    for path in sorted((ROOT / "tests" / "regressions").glob("*.json")):
+    for path in sorted(REGRESSIONS.glob("*.json")):
         case = load(path)
         course = carry_out(case.lines, factories[MACHINES[case.machine].home], case.max_concurrent_steps)
         if course.verdict is not None:

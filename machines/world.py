@@ -377,6 +377,7 @@ class World:
     def _store_failed(self, execution: str | None, fault: str) -> None:
         if execution is not None:
             self._adrift[execution] = self._callers.asks
+            self._changed[execution] = None  # nothing has: so it must be reported as before (J4)
         self._note(StoreFailed(self.loop.time(), execution, fault))
 
     # What was seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,8 +74,9 @@ def test_the_core_is_there() -> None:
 
 
 @pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machines' run, made short."""
+def short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The machines' run, made short, and without any regression."""
+    monkeypatch.setattr(mutation_trial, "REGRESSIONS", tmp_path)
     monkeypatch.setattr(mutation_trial, "ROUNDS", (("lifecycle", 4), ("concurrency", 10)))
 
 
@@ -118,11 +120,14 @@ def test_an_engine_that_cannot_be_imported_is_noticed() -> None:
     assert "ZeroDivisionError" in (_verdict("machines", altered).noticed or "")
 
 
-def test_the_regressions_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_regressions_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    [regression] = mutation_trial.REGRESSIONS.glob("N1-everything_notified-*.json")
+    shutil.copy(regression, tmp_path)
+    monkeypatch.setattr(mutation_trial, "REGRESSIONS", tmp_path)
     monkeypatch.setattr(mutation_trial, "ROUNDS", ())
     altered = _altered("engine.transitions", "if not state.unsettled:", "if state.unsettled:")
     assert _verdict("machines", None).noticed is None
-    assert (_verdict("machines", altered).noticed or "").startswith("N1-everything_notified-403a851b: ")
+    assert (_verdict("machines", altered).noticed or "").startswith(f"{regression.stem}: ")
 
 
 def test_unit_tests_are_run_as_pytest_runs_them(monkeypatch: pytest.MonkeyPatch) -> None:

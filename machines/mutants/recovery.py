@@ -389,9 +389,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _SHELL,
-                "        for index, until in state.retrying.items():\n            self._retry(index, until)\n",
-                "        for index, until in () if state.active else state.retrying.items():\n"
-                "            self._retry(index, until)\n",
+                "            if until > now or not state.active:",
+                "            if not state.active:",
             ),
         ),
         "cadence-workflow/cadence#744",
@@ -467,8 +466,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "memory_runs_ahead",
-        "refused_for_a_reason",
-        "K1",
+        "reported_phase",
+        "J1",
         "What could not be written is kept in memory all the same, until a recovery reads the journal.",
         (
             Edit(
