@@ -111,7 +111,7 @@ def tally(program: Program) -> Tally:
                 if len(found.failures) < _KEPT:
                     found.failures.append(_small(program, violated))
                 continue
-            if f"{side} a commit" in world.deaths:
+            if world.nemesis.crashes.get((side, commit)):
                 found.crashed += 1
             else:
                 found.missed.append(f"{program.name}: {side} commit {commit}")

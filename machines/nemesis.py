@@ -32,17 +32,18 @@ class Nemesis:
         """How many there were."""
         self.struck: list[tuple[Fault, Statement]] = []
         """The faults that came, and where."""
-        self._crash: tuple[Side, int] | None = None
+        self.crashes: dict[tuple[Side, int], bool] = {}
+        """Those at a commit, by its number: whether it has come."""
         self._fault: tuple[Fault, Statement, int] | None = None
 
     @property
     def armed(self) -> bool:
         """Whether anything is still to come."""
-        return self._crash is not None or self._fault is not None
+        return self._fault is not None or not all(self.crashes.values())
 
     def arm_crash(self, side: Side, commits: int) -> None:
         """Crash before or after so many commits from now, counted from 1."""
-        self._crash = (side, self.commits + commits)
+        self.crashes[side, self.commits + commits] = False
 
     def arm_fault(self, fault: Fault, statement: Statement, times: int) -> None:
         """Fail the next statements of a kind, so many times."""
@@ -60,8 +61,8 @@ class Nemesis:
         """
         if side == "before":
             self.commits += 1
-        if self._crash == (side, self.commits):
-            self._crash = None
+        if self.crashes.get((side, self.commits)) is False:
+            self.crashes[side, self.commits] = True
             self._die(f"{side} a commit")
             raise Death
 
