@@ -25,6 +25,7 @@ from machines import curve, strength
 from machines.fuzzing import check_out, counted, refuse, write_out
 from machines.score import FOUND_WITHIN, Score, Shrunk, Trial, floors
 from machines.strength import EXAMPLES, LESSER, OURS, Outcome, class_of
+from machines.workers import begin
 
 if TYPE_CHECKING:
     from multiprocessing.pool import Pool
@@ -244,7 +245,7 @@ def _pool(processes: int) -> Iterator[Pool]:
     resource_tracker.ensure_running()  # when it starts, it lets signals through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit it, also those that come later
     try:
-        with get_context("spawn").Pool(processes, maxtasksperchild=_LIFETIME) as pool:
+        with get_context("spawn").Pool(processes, begin, maxtasksperchild=_LIFETIME) as pool:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)  # what has come until now ends the pool, too
             yield pool
     finally:

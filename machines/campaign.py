@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from machines.case import Case, CaseError, from_text, save, to_text
 from machines.searching import Chunk, Plan, Report, Searcher, Trouble, derive
+from machines.workers import begin
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -180,7 +181,7 @@ class _Post:
 
 def _work(post: _Post, pipe: connection.Connection) -> None:
     """Search until told to stop, or until it is time for a successor. The life of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the campaign's to handle
+    begin()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     log = os.open(post.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (sys.stdout, sys.stderr):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from machines.fuzzing import check_out, counted, refuse, write_out
+from machines.workers import begin
 
 if TYPE_CHECKING:
     from machines.mutants import Mutant
@@ -122,7 +122,7 @@ def _hunt_all(mutants: Sequence[Mutant], seed: int, budget: float, workers: int)
 
     catches: dict[str, Catch] = {}
     names = [mutant.name for mutant in mutants]
-    with get_context("spawn").Pool(min(workers, len(names)), _leave_interrupts) as pool:
+    with get_context("spawn").Pool(min(workers, len(names)), begin) as pool:
         coming = pool.imap_unordered(partial(_hunt, seed=seed, budget=budget), names)
         for number in range(1, len(names) + 1):
             try:
@@ -135,11 +135,6 @@ def _hunt_all(mutants: Sequence[Mutant], seed: int, budget: float, workers: int)
             verdict = "; ".join(catch.faults) or "caught"
             click.echo(f"lockstep canary: {number} of {len(names)}, {catch.mutant}: {verdict}", err=True)
     return catches
-
-
-def _leave_interrupts() -> None:
-    """In a worker: Ctrl-C is for the one who started it, and who will end it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _hunt(name: str, *, seed: int, budget: float) -> Catch:
@@ -194,7 +189,7 @@ def _probe_all(names: Sequence[str], seed: int, cases: int, workers: int) -> int
     from multiprocessing import get_context  # noqa: PLC0415  # see above
 
     rows: list[tuple[str, ...]] = [("mutant", "cases", "reached", "triggered", "detected", "a hole")]
-    with get_context("spawn").Pool(min(workers, len(names)), _leave_interrupts) as pool:
+    with get_context("spawn").Pool(min(workers, len(names)), begin) as pool:
         rows += pool.imap(partial(_probe, seed=seed, cases=cases), names)
     _print(rows, range(1, 5))
     return ALL_CAUGHT if not any(hole for *_, hole in rows[1:]) else SOME_MISSED

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import os
 import secrets
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import click
 from machines.fuzzing import check_out, counted, refuse, tell_failure, write_out
 from machines.moves import Crash, Recover
 from machines.nemesis import Side
+from machines.workers import begin
 
 if TYPE_CHECKING:
     from machines.case import Case, Line
@@ -211,7 +211,7 @@ def _tally_all(programs: Sequence[Program], cases: int, seed: int, workers: int)
     for number, start in enumerate(range(0, cases, _CHUNK)):
         work.append((derive(seed, 0, number, "crashes"), min(_CHUNK, cases - start)))
     total, said = Tally(), time.monotonic()
-    with get_context("spawn").Pool(min(workers, max(len(work), 1)), _leave_interrupts) as pool:
+    with get_context("spawn").Pool(min(workers, max(len(work), 1)), begin) as pool:
         coming = pool.imap_unordered(_work, work)
         for _ in work:
             try:
@@ -223,11 +223,6 @@ def _tally_all(programs: Sequence[Program], cases: int, seed: int, workers: int)
                 said = time.monotonic()
                 click.echo(f"lockstep crashes: {_standing(total)}", err=True)
     return total
-
-
-def _leave_interrupts() -> None:
-    """In a worker: Ctrl-C is for the one who started it, and who will end it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _work(work: Program | tuple[int, int]) -> Tally:
