@@ -1,51 +1,43 @@
 """The case file: a failure that replays without Hypothesis, in any process, to the same digest.
 
-Rule 1: format 1 is one JSON object: ``format``; the versions of ``lockstep``, ``python`` and ``hypothesis`` that wrote
-it; ``target``; ``machine``; ``settings``; ``moves``, each with its ``tape``; what was violated (``clause``,
-``invariant``, ``sentence``); the ``digest`` of the history; ``reorder_only``. What else stands there is kept.
-Rule 2: reading lists every fault it finds; a case that cannot be read or carried out is a `CaseError`, no traceback.
-Rule 3: a program is carried out from a copy, so an engine that changes what it is given changes no case.
+Rule 1: what a document must be is said in `machines.case_format`; what else stands there is kept, at every level.
+Rule 2: a case that cannot be read or carried out is a `CaseError` that says all that is wrong with it, no traceback.
+Rule 3: a case may come from a stranger. Reading one runs nothing, and carrying one out imports nothing but our own
+targets: any other one is named by whoever carries it out.
+Rule 4: a program is carried out from a copy, so an engine that changes what it is given changes no case.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import math
-import os
 import platform
 import re
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Final, Literal, NoReturn, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, NoReturn, TypeAlias
 
+from machines.case_format import FORMAT, KEPT, MAX_DEPTH, TEXTS, VERSIONS, FormatError, depth, document_of, shortened
+from machines.files import write_whole
 from machines.moves import Move, from_json, to_json
-from machines.registry import BUILTIN, TargetError, load_target
-from machines.tape import PLAIN, Tape, TapeError
+from machines.registry import BUILTIN, FORMERLY, TargetError, is_ours, load_target
+from machines.tape import PLAIN, TRACKS, Tape
 from machines.target import TargetFactory
 from machines.world import ContractViolated, Played, World
 from model.judge import Violation
 
 Json: TypeAlias = Any
 
-FORMAT: Final = 1
 HOLDS: Final = 0
 VIOLATED: Final = 1
 VIOLATED_OTHERWISE: Final = 3
 HARNESS: Final = "harness"
 """Stands for a clause where not the engine but the harness is at fault."""
-MAX_BYTES: Final = 32 * 1024 * 1024
-MAX_DEPTH: Final = 256
-"""More than the engine takes in a value, so that a case may show that it takes no more."""
-
-_TEXTS: Final = ("target", "machine", "clause", "invariant", "sentence", "digest")
-_VERSIONS: Final = ("lockstep", "python", "hypothesis")
-_CONTAINERS: Final = (dict, list)
+MAX_BYTES: Final = 8 * 1024 * 1024
+_NAME: Final = 60
 
 
 class CaseError(Exception):
@@ -73,10 +65,12 @@ class Line:
     move: Move
     tape: Tape = PLAIN
     extra: Mapping[str, Json] = field(default_factory=dict)
+    """What this version does not know of it."""
+    tape_extra: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
         """The line as a JSON object; a plain tape is left out."""
-        tape = self.tape.to_json()
+        tape = {**self.tape.to_json(), **self.tape_extra}
         return {**to_json(self.move), **({"tape": tape} if tape else {}), **self.extra}
 
 
@@ -93,6 +87,10 @@ class Case:
     machine: str = "lifecycle"
     max_concurrent_steps: int = 2
     reorder_only: bool = False
+    why: str = ""
+    """Why it is kept as a regression; empty if it is not."""
+    kept_on: str = ""
+    """Since which day."""
     versions: Mapping[str, str] = field(default_factory=lambda: dict(versions()))
     settings: Mapping[str, Json] = field(default_factory=dict)
     """Settings that this version does not know."""
@@ -100,8 +98,9 @@ class Case:
 
     @property
     def file_name(self) -> str:
-        """Where it is kept: clause, invariant and the start of the digest."""
-        return re.sub(r"[^\w.-]+", "_", f"{self.clause}-{self.invariant}-{self.digest[:8]}") + ".json"
+        """Where it is kept: clause, invariant and the start of the digest; a plain name, whatever they are."""
+        parts = (self.clause[:_NAME], self.invariant[:_NAME], self.digest[:8])
+        return "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part) or "_" for part in parts) + ".json"
 
     def to_json(self) -> dict[str, Json]:
         """The case as a JSON object."""
@@ -116,6 +115,7 @@ class Case:
             "sentence": self.sentence,
             "reorder_only": self.reorder_only,
             "digest": self.digest,
+            **{name: value for name, value in (("why", self.why), ("kept_on", self.kept_on)) if value},
             **self.extra,
             "moves": [line.to_json() for line in self.lines],
         }
@@ -184,23 +184,19 @@ def from_text(text: str) -> Case:
     Raises:
         CaseError: it is damaged, and every fault it has.
     """
-    document = _parse(text)
-    if type(document) is not dict:
-        _refuse("not a case: a case is a JSON object")
-    number = document.get("format")
-    if type(number) is int and number > FORMAT:
-        _refuse(f"written in case format {number}, and this version of Lockstep reads format {FORMAT}")
-    faults = list(_faults(document))
-    if faults:
-        _refuse(f"a damaged case: {'; '.join(faults)}")
-    settings = dict(document["settings"])
-    known = {"format", "settings", "moves", "reorder_only", *_TEXTS, *_VERSIONS}
+    try:
+        document = document_of(text)
+    except FormatError as error:
+        _refuse(str(error))
+    settings, machine = dict(document["settings"]), document["machine"]
+    document["machine"] = FORMERLY.get(machine, machine)
+    known = {"format", "settings", "moves", "reorder_only", *TEXTS, *VERSIONS, *KEPT}
     return Case(
         lines=tuple(map(_line, document["moves"])),
-        **{name: document[name] for name in _TEXTS},
+        **{name: document[name] for name in (*TEXTS, *KEPT) if name in document},
         max_concurrent_steps=settings.pop("max_concurrent_steps"),
         reorder_only=document.get("reorder_only", False),
-        versions={name: document[name] for name in _VERSIONS if name in document},
+        versions={name: document[name] for name in VERSIONS if name in document},
         settings=settings,
         extra={name: value for name, value in document.items() if name not in known},
     )
@@ -213,7 +209,7 @@ def to_text(case: Case) -> str:
         CaseError: it holds what JSON cannot.
     """
     document = case.to_json()
-    if _depth(document) > MAX_DEPTH:
+    if depth(document) > MAX_DEPTH:
         _refuse(f"the case is nested more than {MAX_DEPTH} deep")
     try:
         return json.dumps(document, indent=1, allow_nan=False) + "\n"
@@ -221,27 +217,18 @@ def to_text(case: Case) -> str:
         _refuse(f"the case holds what JSON cannot: {error}")
 
 
-def save(case: Case, path: Path) -> Path:
+def save(case: Case, path: Path, *, anew: bool = False) -> Path:
     """Write a case file, all of it or nothing; in a directory under its own name. Returns where it is.
 
     Raises:
-        CaseError: it cannot be written.
+        CaseError: it cannot be written; ``anew``: something stands there already.
     """
     text = to_text(case)
     try:
         if path.suffix != ".json":
             path.mkdir(parents=True, exist_ok=True)
             path /= case.file_name
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        draft = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            draft.chmod(0o644)
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        write_whole(path, text, anew=anew)
     except OSError as error:
         _refuse(f"cannot write {path}: {error.strerror}")
     return path
@@ -263,123 +250,15 @@ def _read(path: Path) -> str:
         _refuse(f"not UTF-8 text: {error.reason} at byte {error.start}")
 
 
-def _parse(text: str) -> Json:
-    def refuse(constant: str) -> float:
-        _refuse(f"holds {constant}, which is not JSON")
-
-    def finite(digits: str) -> float:
-        number = float(digits)
-        return number if math.isfinite(number) else refuse(digits)
-
-    try:
-        document = json.loads(text, parse_constant=refuse, parse_float=finite)
-    except json.JSONDecodeError as error:
-        _refuse(f"not JSON: {error.msg} (line {error.lineno}, column {error.colno})")
-    except RecursionError:
-        _refuse(f"nested more than {MAX_DEPTH} deep: no case is")
-    except ValueError as error:  # an integer of more digits than Python reads
-        _refuse(f"not JSON that can be read: {error}")
-    if _depth(document) > MAX_DEPTH:
-        _refuse(f"nested more than {MAX_DEPTH} deep: no case is")
-    return document
-
-
-def _depth(value: Json) -> int:
-    """How deep containers are nested in a value; it gives up just past what is allowed."""
-    depth, level = 0, [value]
-    while (level := [item for item in level if isinstance(item, _CONTAINERS)]) and depth <= MAX_DEPTH:
-        depth += 1
-        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
-    return depth
-
-
-# What is wrong with a document
-
-
-def _faults(document: Mapping[str, Json]) -> Iterator[str]:
-    number = document.get("format")
-    if number != FORMAT or type(number) is not int:
-        yield f"format must be {FORMAT}" + ("" if "format" not in document else f", not {_shown(number)}")
-    for name in (*_TEXTS, *_VERSIONS):
-        if name not in document:
-            if name in _TEXTS:
-                yield f"{name} is missing"
-        elif type(document[name]) is not str:
-            yield f"{name} must be a text, not {_shown(document[name])}"
-    if type(document.get("reorder_only", False)) is not bool:
-        yield f"reorder_only must be true or false, not {_shown(document['reorder_only'])}"
-    settings = document.get("settings")
-    if type(settings) is not dict:
-        yield "settings must be an object"
-    else:
-        limit = settings.get("max_concurrent_steps")
-        if type(limit) is not int or limit < 1:
-            yield f"settings.max_concurrent_steps must be a whole number from 1, not {_shown(limit)}"
-    moves = document.get("moves")
-    if type(moves) is not list:
-        yield "moves must be a list"
-        return
-    for rank, line in enumerate(moves):
-        yield from (f"moves[{rank}]: {fault}" for fault in _line_faults(line))
-
-
-def _line_faults(line: Json) -> Iterator[str]:
-    if type(line) is not dict:
-        yield f"must be an object, not {_shown(line)}"
-        return
-    try:
-        Tape.from_json(line.get("tape", {}))
-    except TapeError as error:
-        yield str(error)
-    try:
-        move = from_json(line)
-    except ValueError as error:
-        yield str(error)
-        return
-    for name, value in misfits(move).items():
-        yield f"{name} of {line['move']} cannot be {_shown(value)}"
-
-
-def _fits(value: Json, hint: Any) -> bool:  # noqa: ANN401  # a type
-    """Whether a JSON value is one of what a move's argument is declared to be."""
-    if hint is Any:
-        return True
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return type(value) is str and value in arguments
-    if origin is UnionType:
-        return any(_fits(value, choice) for choice in arguments)
-    if origin is Mapping:
-        return isinstance(value, dict) and all(_fits(item, arguments[1]) for item in value.values())
-    if origin is Sequence:
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
-    if hint is NoneType:
-        return value is None
-    return type(value) is hint or (hint is float and type(value) is int)
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def misfits(move: Move) -> dict[str, Json]:
-    """The arguments of a move that are not what they are declared to be."""
-    kind: type = type(move)
-    given = {name: (getattr(move, name), hint) for name, hint in _hints(kind).items()}
-    return {name: value for name, (value, hint) in given.items() if not _fits(value, hint)}
-
-
-def _shown(value: Json) -> str:
-    text = json.dumps(value, default=repr)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004  # what fits into a line
-
-
 def _line(value: Mapping[str, Json]) -> Line:
-    move = from_json(value)
+    move, tape = from_json(value), value.get("tape", {})
     known = {"move", "tape", *(part.name for part in fields(move))}
-    tape = Tape.from_json(value.get("tape", {}))
-    return Line(move, tape, {name: item for name, item in value.items() if name not in known})
+    return Line(
+        move,
+        Tape.from_json(tape),
+        {name: item for name, item in value.items() if name not in known},
+        {name: item for name, item in tape.items() if name not in TRACKS},
+    )
 
 
 # Carrying out
@@ -432,11 +311,16 @@ def _status(case: Case, course: Course) -> Literal[0, 1, 3]:
 
 
 def target_of(case: Case) -> TargetFactory:
-    """Find the target that a case names.
+    """Find the target that a case names, if it is one of ours.
 
     Raises:
-        CaseError: it cannot be had.
+        CaseError: it is not, or it cannot be had.
     """
+    if not is_ours(case.target):
+        _refuse(
+            f"cannot be carried out: it names the target {shortened(case.target)}, which is not one of Lockstep's, and "
+            "a case's word is not enough to run code: name a target yourself with --target MODULE:FACTORY"
+        )
     try:
         return load_target(case.target)
     except TargetError as error:

@@ -350,15 +350,22 @@ def tell_failures(totals: Totals) -> None:
         if case.reorder_only:
             click.echo("  reorder only: it needs callbacks to run out of turn, which asyncio does not do")
         click.echo(f"  found {counted(failure.count, 'time')}; replay it with")
-        click.echo(f"    lockstep replay {shlex.quote(str(failure.path))}")
+        click.echo(f"    {_replayed(failure.path, case.target)}")
     for found in totals.troubles.values():
         click.echo(f"\n{found.trouble.kind}: {found.trouble.message} ({counted(found.count, 'time')})")
         for line in found.trouble.details.rstrip().splitlines():
             click.echo(f"  {line}")
         if found.path is not None:
-            click.echo(f"  lockstep replay {shlex.quote(str(found.path))}")
+            click.echo(f"  {_replayed(found.path, totals.plan.target)}")
     if not totals.failures and not totals.troubles:
         click.echo("\nnothing found")
+
+
+def _replayed(path: Path | None, target: str) -> str:
+    """The command that replays a case: a target that is not ours must be named by whoever replays it."""
+    from machines.registry import is_ours  # noqa: PLC0415  # see ``fuzz``
+
+    return f"lockstep replay {shlex.quote(str(path))}" + ("" if is_ours(target) else f" --target {shlex.quote(target)}")
 
 
 def tell_failure(sentence: str, program: Sequence[str]) -> None:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from typing import Any, Final, TypeAlias
 
-from machines.case import Case, Course, Line, carry_out, misfits, reduce_tapes, settled, target_of
-from machines.moves import AddStep, Connect, Manner, Move, Run, from_json, to_json
+from machines.case import Case, Course, Line, carry_out, reduce_tapes, settled, target_of
+from machines.moves import AddStep, Connect, Manner, Move, Run, from_json, misfits, to_json
 from machines.tape import LATENCIES, PLAIN, Tape
 from machines.target import TargetFactory
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Final, Literal, TypeAlias, get_args
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 from machines.nemesis import Fault, Statement
 
@@ -166,6 +168,9 @@ Move: TypeAlias = (
 
 MOVES: Final[Mapping[str, type[Move]]] = {kind.__name__: kind for kind in get_args(Move)}
 
+FORMERLY: Final[Mapping[str, str]] = {}
+"""Names that moves had once, and what they are called now."""
+
 
 def to_json(move: Move) -> dict[str, Json]:
     """The move as a JSON object; ``move`` is its name."""
@@ -179,7 +184,7 @@ def from_json(value: Mapping[str, Json]) -> Move:
         ValueError: there is no such move, or an argument is missing.
     """
     name = value.get("move")
-    kind = MOVES.get(name) if isinstance(name, str) else None
+    kind = MOVES.get(FORMERLY.get(name, name)) if isinstance(name, str) else None
     if kind is None:
         message = f"there is no move {name!r}"
         raise ValueError(message)
@@ -189,6 +194,36 @@ def from_json(value: Mapping[str, Json]) -> Move:
         message = f"the move {name} lacks {', '.join(absent)}"
         raise ValueError(message)
     return kind(**{part: given for part, given in value.items() if part in known})
+
+
+def misfits(move: Move) -> dict[str, Json]:
+    """The arguments of a move that are not what they are declared to be."""
+    kind: type = type(move)
+    given = {name: (getattr(move, name), hint) for name, hint in _hints(kind).items()}
+    return {name: value for name, (value, hint) in given.items() if not _fits(value, hint)}
+
+
+def _fits(value: Json, hint: Any) -> bool:  # noqa: ANN401  # a type
+    """Whether a JSON value is one of what a move's argument is declared to be."""
+    if hint is Any:
+        return True
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return type(value) is str and value in arguments
+    if origin is UnionType:
+        return any(_fits(value, choice) for choice in arguments)
+    if origin is Mapping:
+        return isinstance(value, dict) and all(_fits(item, arguments[1]) for item in value.values())
+    if origin is Sequence:
+        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
+    if hint is NoneType:
+        return value is None
+    return type(value) is hint or (hint is float and type(value) is int)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def tell(move: Move) -> str:

@@ -2,6 +2,7 @@
 
 Rule 1: a machine is one line of ``MACHINES``.
 Rule 2: a target that cannot be had is one sentence that says why, never a traceback: whose code it is, its user knows.
+Rule 3: to name a target is to run its code. People may name any; what a file names is only ours or nobody's.
 """
 
 from __future__ import annotations
@@ -27,12 +28,33 @@ MACHINES: Final[Mapping[str, type[WorldMachine]]] = {
     "recovery": RecoveryMachine,
 }
 
+FORMERLY: Final[Mapping[str, str]] = {}
+"""Names that machines had once, and what they are called now."""
+
 BUILTIN: Final = "builtin"
+_OURS: Final = (
+    BUILTIN,
+    "machines.targets.builtin:builtin",
+    "machines.targets.naive:naive",
+    "machines.targets.sqlite:sqlite",
+)
 
 
 def target_of_machine(machine: str, target: str) -> str:
     """The target that a machine drives when people have named this one: the built-in engine has several homes."""
     return MACHINES[machine].home if target == BUILTIN else target
+
+
+def is_ours(target: str) -> bool:
+    """Whether a target comes with Lockstep: an engine, or one with a planted bug."""
+    return target in _OURS or is_planted(target)
+
+
+def is_planted(target: str) -> bool:
+    """Whether it is an engine with a planted bug."""
+    from machines.mutants import MUTANTS, target_name  # noqa: PLC0415  # nothing else here needs the bugs
+
+    return any(target == target_name(mutant) for mutant in MUTANTS.values())
 
 
 _PARTS: Final = [name for name, part in inspect.getmembers(Target, inspect.isfunction) if not name.startswith("_")]

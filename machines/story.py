@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from machines import files
 from machines.fuzzing import refuse, target_named
 
 if TYPE_CHECKING:
@@ -97,17 +97,7 @@ def check_file(option: str, out: str) -> None:
 
 def write_whole(option: str, out: str, text: str) -> None:
     """Write a file, all of it or nothing."""
-    path = Path(out)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".lockstep-story.")
-        draft = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            draft.chmod(0o644)
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        files.write_whole(Path(out), text)
     except OSError as error:
         refuse(f"{option} {out}", error.strerror)

@@ -473,8 +473,14 @@ def test_the_command_tells_and_writes(lockstep: Lockstep, tmp_path: Path, monkey
         (["case.json", "--pytest", "link.py"], "lockstep story: --pytest link.py: is a link, or no file"),
         (["case.json", "--html", "x" * 300], "lockstep story: --html "),
         (["case.json", "--target", "nowhere:it"], "lockstep story: --target: "),
-        (["lost.json"], "lockstep story: lost.json: cannot be carried out: there is no module nowhere"),
-        (["crashing.json"], "lockstep story: crashing.json: cannot be carried out: KeyError: 'x1'"),
+        (
+            ["lost.json"],
+            "lockstep story: lost.json: cannot be carried out: it names the target nowhere:it, which is not",
+        ),
+        (
+            ["crashing.json", "--target", "tests.test_case:Crashing"],
+            "lockstep story: crashing.json: cannot be carried out: KeyError: 'x1'",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(
