@@ -17,6 +17,7 @@ from machines.campaign import Campaign, Totals
 from machines.case import Case, Line, from_text, load, replay, to_text
 from machines.moves import Cancel, Elapse, Pause, Run
 from machines.own_workflow import OwnWorkflowError, machine_for, read_workflow, with_our_actions
+from machines.registry import load_target
 from machines.searching import LOOKED_INTO, Chunk, Plan, Report, Searcher, Trouble, derive
 from machines.targets.builtin import builtin
 
@@ -108,7 +109,7 @@ def test_a_planted_bug_is_found_minimised_and_replayed(planted: Path) -> None:
     case = from_text(report.found)
     assert case.target == "planted_bugs:Liar"
     assert len(case.lines) == len(report.program) <= 3
-    outcome = replay(case)
+    outcome = replay(case, load_target(case.target))
     assert (outcome.status, outcome.digest) == (1, case.digest)
     assert replay(case, builtin).status == 0
 
@@ -234,7 +235,7 @@ def test_a_campaign_goes_on_after_a_failure(planted: Path) -> None:
     assert totals.cases >= 40
     for failure in totals.failures.values():
         assert failure.path is not None
-        assert replay(load(failure.path)).status == 1
+        assert replay(load(failure.path), load_target("planted_bugs:Liar")).status == 1
 
 
 def test_a_campaign_ends_in_time(tmp_path: Path) -> None:

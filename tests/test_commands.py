@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from machines import registry
 from machines.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,8 @@ class Crashing(BuiltinTarget):
         raise KeyError(execution)
 
 '''
+
+WRONG = "planted_commands:wrong_rollback"
 
 ENDLESS = """
 from pathlib import Path
@@ -131,7 +134,7 @@ def report(path: Path) -> Any:
 def test_a_wrong_rollback_is_found_told_and_replayed(place: Path) -> None:
     found = lockstep(
         place, "fuzz", "--cases", "150", "--workers", "1", "--machine", "lifecycle", "--seed", "5",
-        "--target", "planted_commands:wrong_rollback", "--json", "report.json", PYTHONHASHSEED="1", CI="true",
+        "--target", WRONG, "--json", "report.json", PYTHONHASHSEED="1", CI="true",
     )  # fmt: skip
     assert found.returncode == 1, found.stderr
     told = report(place / "report.json")
@@ -144,16 +147,18 @@ def test_a_wrong_rollback_is_found_told_and_replayed(place: Path) -> None:
         assert len(failure["moves"]) <= 5
         assert not failure["reorder_only"]
         assert failure["sentence"] in found.stdout
-        assert f"lockstep replay {failure['path']}" in found.stdout
+        assert f"lockstep replay {failure['path']} --target {WRONG}" in found.stdout
         digest = report(place / failure["path"])["digest"]
-        again = lockstep(place, "replay", failure["path"], "--json", "again.json", PYTHONHASHSEED="4711")
+        again = lockstep(
+            place, "replay", failure["path"], "--target", WRONG, "--json", "again.json", PYTHONHASHSEED="4711"
+        )
         assert again.returncode == 1, again.stderr
         (outcome,) = report(place / "again.json")["outcomes"]
         assert (outcome["status"], outcome["digest"], outcome["moves"]) == (1, digest, failure["moves"])
         lines = again.stdout.splitlines()
         assert lines[0] == f"F4 ({failure['invariant']}): {failure['sentence']}"
         assert lines[1] == f"  1. {failure['moves'][0]}"
-        assert lines[-2] == f"  lockstep replay {failure['path']}"
+        assert lines[-2] == f"  lockstep replay {failure['path']} --target {WRONG}"
         assert "the history is the recorded one" in lines[-1]
         clean = lockstep(place, "replay", failure["path"], "--target", "builtin")
         assert clean.returncode == 0
@@ -186,7 +191,7 @@ def test_an_error_of_the_harness_is_said_to_be_one(place: Path) -> None:
     assert told["failures"] == []
     (error, *_) = told["errors"]
     assert "Traceback" in error["details"]
-    again = lockstep(place, "replay", error["path"])
+    again = lockstep(place, "replay", error["path"], "--target", "planted_commands:Crashing")
     assert again.returncode == 2
     assert re.fullmatch(r"lockstep replay: \S+: cannot be carried out: move 1 raised KeyError: 'x1'\n", again.stderr)
 
@@ -283,6 +288,7 @@ def test_each_outcome_has_its_exit_status(
 ) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(registry, "_OURS", ("builtin", "planted_commands:Liar"))
     (place / "good.json").write_text(json.dumps(CASE))
     liar = {**CASE, "target": "planted_commands:Liar", "reorder_only": True}
     (place / "bad.json").write_text(json.dumps(liar))
@@ -307,6 +313,22 @@ def test_each_outcome_has_its_exit_status(
     assert [outcome["status"] for outcome in report(place / "out.json")["outcomes"]] == [1, 2, 3]
     assert call("replay", "good.json", "--target", "planted_commands:Liar") == 1
     assert "--target planted_commands:Liar" in capsys.readouterr().out
+
+
+def test_what_a_case_names_is_not_imported(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (place / "trap.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
+    for target in ("trap:make", "os:abort", "machines.mutants:planting.os.abort", "machines.mutants:nobody"):
+        (place / "strange.json").write_text(json.dumps({**CASE, "target": target}))
+        for command in ("replay", "story"):
+            assert call(command, "strange.json") == 2
+            told = capsys.readouterr().err
+            assert f"it names the target {target}, which is not one of Lockstep's" in told
+            assert told.count("\n") == 1
+    assert not (place / "sprung").exists()
 
 
 # Reach
