@@ -102,6 +102,16 @@ class Case:
         parts = (self.clause[:_NAME], self.invariant[:_NAME], self.digest[:8])
         return "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part) or "_" for part in parts) + ".json"
 
+    @property
+    def program(self) -> tuple[Json, ...]:
+        """All that decides its history, for comparison with another's."""
+        return (self.target, self.max_concurrent_steps, [(to_json(line.move), line.tape) for line in self.lines])
+
+    @property
+    def deviations(self) -> int:
+        """In how many places its tapes are not plain."""
+        return sum(byte != 0 for line in self.lines for byte in line.tape.latencies + line.tape.order)
+
     def to_json(self) -> dict[str, Json]:
         """The case as a JSON object."""
         return {

@@ -19,6 +19,7 @@ from machines.course import one_line
 from machines.crashes import crashes
 from machines.fuzzing import fuzz
 from machines.journals import journal
+from machines.keeping import cases
 from machines.recovering import recover
 from machines.replaying import reach, replay
 from machines.running import run
@@ -26,7 +27,11 @@ from machines.story import story
 
 __all__ = ["COMMANDS", "lockstep", "main"]
 
-COMMANDS: Final[tuple[click.Command, ...]] = (run, recover, journal, fuzz, replay, story, reach, crashes, canary, bugs)
+COMMANDS: Final[tuple[click.Command, ...]] = (
+    *(run, recover, journal),
+    *(fuzz, replay, story, cases),
+    *(reach, crashes, canary, bugs),
+)
 
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130

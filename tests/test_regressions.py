@@ -24,5 +24,11 @@ def test_each_is_told(path: Path) -> None:
     assert load(path).sentence
 
 
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_each_says_why_it_is_kept(path: Path) -> None:
+    assert load(path).why
+    assert load(path).kept_on
+
+
 def test_there_are_some() -> None:
     assert CASES
