@@ -75,8 +75,8 @@ def test_the_core_is_there() -> None:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The machines' run, made short, and without any regression."""
-    monkeypatch.setattr(mutation_trial, "REGRESSIONS", tmp_path)
+    """The machines' run, made short, and without anything that was kept."""
+    monkeypatch.setattr(mutation_trial, "KEPT", (tmp_path,))
     monkeypatch.setattr(mutation_trial, "ROUNDS", (("lifecycle", 4), ("concurrency", 10)))
 
 
@@ -120,10 +120,10 @@ def test_an_engine_that_cannot_be_imported_is_noticed() -> None:
     assert "ZeroDivisionError" in (_verdict("machines", altered).noticed or "")
 
 
-def test_the_regressions_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    [regression] = mutation_trial.REGRESSIONS.glob("N1-everything_notified-*.json")
+def test_what_was_kept_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    [regression] = mutation_trial.KEPT[0].glob("N1-everything_notified-*.json")
     shutil.copy(regression, tmp_path)
-    monkeypatch.setattr(mutation_trial, "REGRESSIONS", tmp_path)
+    monkeypatch.setattr(mutation_trial, "KEPT", (tmp_path,))
     monkeypatch.setattr(mutation_trial, "ROUNDS", ())
     altered = _altered("engine.transitions", "if not state.unsettled:", "if state.unsettled:")
     assert _verdict("machines", None).noticed is None
