@@ -65,9 +65,8 @@ class Gates:
         name = f"{call.step}!" if call.kind == "compensation" else call.step
         manner = self._manners(call.execution).get(name, "gate")
         gate = Gate(call, manner, self._loop.create_future())
-        self._note(
-            Began(self._loop.time(), call.execution, call.step, call.attempt, call.kind, call.parameters, call.key)
-        )
+        told = (call.execution, call.step, call.attempt, call.kind, call.parameters, call.key, call.undoes)
+        self._note(Began(self._loop.time(), *told))
         if manner == "instant":
             return self._ended(gate, "returned", dict(OUTPUT))
         self.waiting.append(gate)

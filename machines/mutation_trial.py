@@ -2,10 +2,10 @@
 
 Rule 1: each trial has a process of its own, forked from a warm one: a change may loop, eat memory or leave threads.
 Rule 2: whatever is not the clean end counts as noticed: a broken contract, an error, an end that does not come.
-Rule 3: the machines' run is fixed: the committed regressions, the witnesses of the planted bugs, then the same cases for
-every alteration. Small chunks come first, since most alterations break nearly every case.
-Rule 4: plain chance drives the machines, not Hypothesis: it makes twice as many cases in the same time, and what is found
-need not be made small.
+Rule 3: the machines' run is fixed: the committed regressions, the witnesses of the planted bugs, then the same cases
+for every alteration. Small chunks come first, since most alterations break nearly every case.
+Rule 4: plain chance drives the machines, not Hypothesis: it makes twice as many cases in the same time, and what is
+found need not be made small.
 """
 
 from __future__ import annotations

@@ -43,6 +43,11 @@ class Call:
     kind: Literal["action", "compensation"]
     parameters: Json
     key: str
+    undoes: Mapping[str, Json] | None = None
+    """Of a compensation: ``parameters`` and ``output`` of its step, as the action is told (F4).
+
+    None: this target does not say, and so it is not checked.
+    """
 
 
 @dataclass(frozen=True, slots=True)

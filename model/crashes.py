@@ -83,7 +83,7 @@ def leave(execution: Execution) -> None:
 
 
 def lose(execution: Execution, attempt: Attempt, at: float) -> None:
-    """An attempt is as if it had not begun. It holds a slot of its own execution, if it must run again."""
+    """An attempt ended with its engine. It holds no slot until it begins again, if it must."""
     execution.uncount(attempt)
     attempt.began = attempt.ended = None
     attempt.interrupted = attempt.void = attempt.again = False
@@ -91,9 +91,7 @@ def lose(execution: Execution, attempt: Attempt, at: float) -> None:
         attempt.lost = at
     stopped = execution.phase in STOPPING or execution.failure is not None
     attempt.barred = stopped and attempt.kind == "action"
-    if not attempt.barred and not attempt.timed_out:
-        attempt.counted = True
-        execution.unbegun += 1
+    attempt.counted = not attempt.barred and not attempt.timed_out
 
 
 def take_up(execution: Execution) -> None:

@@ -47,7 +47,7 @@ class Compensation:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An edge into a step. All its conditions must hold: its own, and the target's in the steps shape."""
+    """An edge into a step. All its conditions must hold: its own, and the target's."""
 
     source: str
     conditions: tuple[Condition, ...]
@@ -106,7 +106,7 @@ def read(workflow: Mapping[str, Json]) -> Definition:
 @lru_cache(maxsize=1024)
 def _read(text: str) -> Definition:
     workflow = json.loads(text)
-    nodes, connections = _from_graph(workflow) if "nodes" in workflow else _from_steps(workflow)
+    nodes, connections = _from_graph(workflow) if workflow.get("nodes") is not None else _from_steps(workflow)
     incoming: dict[str, list[Connection]] = {name: [] for name in nodes}
     outgoing: dict[str, list[str]] = {name: [] for name in nodes}
     for source, target, texts in connections:
@@ -129,9 +129,10 @@ Edges = list[tuple[str, str, tuple[str | None, ...]]]
 
 def _from_graph(workflow: Mapping[str, Json]) -> tuple[Nodes, Edges]:
     nodes: Nodes = {node["id"]: node.get("config") or {} for node in workflow["nodes"]}
-    edges: Edges = [
-        (edge["source"], edge["target"], (edge.get("condition"),)) for edge in workflow.get("connections") or ()
-    ]
+    edges: Edges = []
+    for edge in workflow.get("connections") or ():
+        target = edge["target"]
+        edges.append((edge["source"], target, (edge.get("condition"), nodes[target].get("condition"))))
     return nodes, edges
 
 

@@ -65,7 +65,7 @@ class Execution:
         self.open: dict[str, Attempt] = {}
         """What was recorded as started and not yet as ended."""
         self.unbegun = 0
-        """How many of those hold a slot though their actions have not begun, or not begun again."""
+        """How many of those hold a slot though their actions have not begun."""
         self.retrying: dict[str, float] = {}
         """When the next attempt of a step that is RETRYING may start."""
 
@@ -94,9 +94,7 @@ class Execution:
         self.after_cancel = False
         self.compensation_errors: list[Mapping[str, Json]] = []
         self.deadline: float | None = None
-        """The earliest moment at which the workflow's timeout may strike."""
-        self.overdue: float | None = None
-        """The moment from which on it is owed."""
+        """When the workflow's timeout strikes."""
 
     def _know_commands(self, at: float) -> None:
         self.created = at
@@ -142,9 +140,15 @@ class Execution:
 
     @property
     def full(self) -> bool:
-        """Whether its workflow's own limit holds it back."""
+        """Whether its workflow's own limit may hold it back, as far as the journal tells."""
         limit = self.definition.max_concurrent_steps
         return limit is not None and len(self.open) >= limit
+
+    @property
+    def crowded(self) -> bool:
+        """Whether all the slots are taken that its workflow lets it have."""
+        limit = self.definition.max_concurrent_steps
+        return limit is not None and len(self.live) + self.unbegun >= limit
 
     def lacking(self) -> dict[str, list[str]]:
         """The steps that are ready but for their input, with the paths that they miss."""
@@ -238,7 +242,7 @@ class Execution:
             for attempt in self.open.values():
                 self.uncount(attempt)
         self.failure = None
-        self.deadline = self.overdue = None
+        self.deadline = None
         self.enter(phase)
 
     def start(self, attempt: Attempt) -> None:
@@ -273,10 +277,10 @@ class Execution:
 
     def uncount(self, attempt: Attempt) -> None:
         """A started attempt has begun, or need not any more."""
-        if attempt.counted:
-            attempt.counted = False
+        if attempt.counted and attempt.lost is None:
             self.unbegun -= 1
-            self.facts.unbegun -= attempt.lost is None
+            self.facts.unbegun -= 1
+        attempt.counted = False
 
     def settle(self, progress: Progress) -> None:
         """A step will never run again: its connections are decided, and so may be other steps."""

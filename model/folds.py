@@ -15,8 +15,8 @@ def _execution_started(execution: Execution, entry: Recorded) -> None:
     execution.enter(Phase.RUNNING)
     timeout = execution.definition.timeout
     if timeout is not None:
-        execution.deadline = max(entry.event["at"], execution.created) + timeout
-        execution.overdue = entry.at + timeout
+        began = min(max(entry.event["at"], execution.created), entry.at)
+        execution.deadline = began + timeout
     for name, progress in execution.steps.items():
         if not progress.step.incoming:
             execution.waiting[name] = Wait(execution.facts, None)

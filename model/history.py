@@ -33,8 +33,9 @@ An error is `{step, attempt, type, message}`; step and attempt are null for an e
 
 A report is `{status, seq, missing, error, steps: {id: {status, attempts, output?, error?}}}`: the status, the number of
 the last event, what a pause misses (as above), the execution's error (as above, with `compensations`, the list of the
-errors of those that failed, if there are any; null if there is none) and each step's status, the attempts started,
-the output while it is visible, the error if it failed for good.
+errors of those that failed, if there are any; of a cancelled execution it is then a `CompensationError` of no step;
+null if there is none) and each step's status, the attempts started, the output while it is visible, the error if it
+failed for good.
 """
 
 from __future__ import annotations
@@ -129,6 +130,9 @@ class Began:
     parameters: Json
     key: str
     """The idempotency key that its context carried."""
+
+    undoes: Mapping[str, Json] | None = None
+    """What a compensation's context carried of its step: ``parameters`` and ``output``; null if nobody tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ class Attempt:
         self.number = number
         self.kind = kind
         self.counted = True
-        """Whether it holds a slot by its record alone: its action has not begun and must."""
+        """Whether its action has not begun and must: it holds a slot by its record alone, unless it was lost."""
         self.began: float | None = None
         self.ended: Ended | None = None
         self.interrupted = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -75,6 +75,11 @@ def _same(left: Json, right: Json) -> bool:
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     return bool(left == right) or (left != left and right != right)  # noqa: PLR0124  (not a number equals nothing)
+
+
+def unnamed(words: Iterable[str], text: str) -> list[str]:
+    """The words that a text does not name; the ``a`` of "attempt" names nobody."""
+    return [word for word in words if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text)]
 
 
 def merge(old: Json, new: Json) -> Json:

@@ -223,12 +223,13 @@ class History:
         kind: Kind = "action",
         key: str | None = None,
         n: int = 0,
+        undoes: Mapping[str, Json] | None = None,
     ) -> None:
         """An action runs."""
         number = n or self.latest(name, of, kind)
         infix = "compensation/" if kind == "compensation" else ""
         known = key or f"{of}/{name}/{infix}{number}"
-        self.add(Began(self.now, of, name, number, kind, {} if parameters is None else parameters, known))
+        self.add(Began(self.now, of, name, number, kind, {} if parameters is None else parameters, known, undoes))
 
     def interrupted(self, name: str, of: str = "e", kind: Kind = "action") -> None:
         """An action sees its cancellation."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import pytest
 
@@ -942,6 +942,21 @@ def the_deadline_is_blamed_on_a_step(h: History, *, bad: bool) -> None:
     h.recorded("RollbackStarted", error=error("a" if bad else None, None, "ExecutionTimeoutError"))
 
 
+@rejects("deadline_strikes", "F7", "RUNNING at 4.5 s, its deadline was 4 s")
+def the_deadline_counts_from_when_the_start_was_durable(h: History, *, bad: bool) -> None:
+    h.create(workflow(step("a"), timeout=3))
+    h.elapse(1)
+    began = h.now
+    h.elapse(1)
+    h.recorded("ExecutionStarted", at=began)
+    h.run("a")
+    h.elapse(2.5)
+    if not bad:
+        h.recorded("RollbackStarted", error=error(None, None, "ExecutionTimeoutError"))
+        h.interrupted("a")
+    h.rest()
+
+
 @rejects("deadline_strikes", "F7", "PAUSED at 4 s, its deadline was 3 s")
 def a_pause_stops_the_deadline(h: History, *, bad: bool) -> None:
     h.start(workflow(step("a"), timeout=3))
@@ -1174,6 +1189,27 @@ def a_refusal_forgets_a_fault(h: History, *, bad: bool) -> None:
     h.refused(ask, "DefinitionError", "the definition has 2 faults:\n  steps[0].id: is missing" + second)
 
 
+@rejects("every_fault_is_named", "D3", "steps[0].timeout", "not named")
+def a_fault_has_no_words(h: History, *, bad: bool) -> None:
+    ask = h.asked("start", None, workflow=ONE, input={}, faults=["steps[0].timeout"])
+    h.refused(ask, "DefinitionError", f"steps[0].timeout: {None if bad else 'None is no number'}")
+
+
+@rejects("every_fault_is_named", "D3", "steps[0].retries", "not named")
+def a_fault_is_named_at_another_place(h: History, *, bad: bool) -> None:
+    ask = h.asked("start", None, workflow=ONE, input={}, faults=["steps[0].retries"])
+    more = ".backoff" if bad else ""
+    h.refused(
+        ask, "DefinitionError", f"must be an object (at steps[0].retries{more})\nno id (at nodes.steps[0].retries)"
+    )
+
+
+@rejects("every_fault_is_named", "D3", "fault at  steps nodes", "not named")
+def the_whole_is_wrong_and_nobody_says_why(h: History, *, bad: bool) -> None:
+    ask = h.asked("start", None, workflow={"id": "w"}, input={}, faults=[" steps nodes"])
+    h.refused(ask, "DefinitionError", "it has no steps" + ("" if bad else ", nor nodes"))
+
+
 @rejects("every_fault_is_named", "D3", "KeyError", "expected DefinitionError")
 def a_broken_definition_raises_another_error(h: History, *, bad: bool) -> None:
     ask = h.asked("start", None, workflow=ONE, input={}, faults=["steps[0].id a"])
@@ -1243,6 +1279,35 @@ def an_error_is_no_error(h: History, *, bad: bool) -> None:
     h.run("a")
     h.raised("a")
     h.of_attempt("StepFailed", "a", error="boom" if bad else error("a", 1))
+
+
+@rejects("well_formed", "J1", "'message': None", "which is no error")
+def a_failure_has_no_words(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.run("a")
+    h.gave_up("a")
+    said: Any = None if bad else "it cancelled itself"
+    h.of_attempt("StepFailed", "a", error=error("a", 1, "CancelledError", said))
+
+
+@rejects("well_formed", "J1", "carries the time None")
+def an_event_has_no_time(h: History, *, bad: bool) -> None:
+    h.create(ONE)
+    time: Any = None if bad else 0.0
+    h.recorded("ExecutionStarted", at=time)
+
+
+@rejects("well_formed", "J1", "carries the time 1, and was recorded at 2 s")
+def an_event_is_older_than_the_one_before_it(h: History, *, bad: bool) -> None:
+    h.elapse(2)
+    h.create(ONE)
+    h.recorded("ExecutionStarted", at=1 if bad else 2)
+
+
+@rejects("well_formed", "J1", "carries the time 1, and was recorded at 0 s")
+def an_event_comes_from_the_future(h: History, *, bad: bool) -> None:
+    h.create(ONE)
+    h.recorded("ExecutionStarted", at=1 if bad else 0)
 
 
 @rejects("well_formed", "J1", "'DONE', which is no terminal status")
@@ -1451,6 +1516,22 @@ def a_report_forgets_the_error(h: History, *, bad: bool) -> None:
     h.reported("ROLLING_BACK", steps={"a": a}, error=None if bad else error("a", 1))
 
 
+@rejects("reported_error", "F8", "compensations failed: None", "does not name ['a']")
+def a_cancelled_execution_does_not_say_what_was_not_undone(h: History, *, bad: bool) -> None:
+    h.start(workflow(step("a", **UNDO), step("b", "a"), rollback_on_cancel=True))
+    h.do("a")
+    h.cancel()
+    h.roll_back()
+    h.undo_began("a")
+    h.raised("a", kind="compensation")
+    h.undo_failed("a")
+    h.ended_as("CANCELLED")
+    a = {"status": "COMPENSATION_FAILED", "attempts": 1, "output": None}
+    b = {"status": "CANCELLED", "attempts": 0}
+    said = error(None, None, "CompensationError", f"compensations failed: {None if bad else 'a'}")
+    h.reported("CANCELLED", steps={"a": a, "b": b}, error={**said, "compensations": [error("a", 1)]})
+
+
 @rejects("reported_compensations", "F5", "lists []", "failed have [{'step': 'a'")
 def a_report_forgets_a_compensation_that_failed(h: History, *, bad: bool) -> None:
     h.start(workflow(step("a", **UNDO), step("b", "a")))
@@ -1548,6 +1629,25 @@ def a_compensation_starts_with_a_reference_that_leads_nowhere(h: History, *, bad
         h.undo_began("a")
     else:
         h.undo_failed("a", 0, "UnresolvedReferenceError", "a: ${input.x}")
+
+
+@rejects("undoes_what_was_done", "F4", "was told that it undoes", "'output': None", "expected {'parameters': {'p': 7}")
+def a_compensation_does_not_hear_of_the_output(h: History, *, bad: bool) -> None:
+    h.start(workflow(step("a", parameters={"p": "${input.x}"}, **UNDO), step("b", "a")), {"x": 7})
+    h.run("a", {"p": 7})
+    h.finish("a", {"n": 1})
+    h.run("b")
+    h.fail("b")
+    h.roll_back()
+    h.started("a", kind="compensation")
+    h.began("a", kind="compensation", undoes={"parameters": {"p": 7}, "output": None if bad else {"n": 1}})
+
+
+@rejects("undoes_what_was_done", "F4", "the action of 'a' in e was told that it undoes")
+def an_action_is_told_that_it_undoes(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.started("a")
+    h.began("a", undoes={"parameters": {}, "output": None} if bad else None)
 
 
 @rejects("compensation_can_be_resolved", "F4", "failed with Boom", "all its references can be resolved")
@@ -2288,13 +2388,12 @@ def what_was_recovered_is_overtaken(h: History, *, bad: bool) -> None:
 
 
 @rejects("limits_kept", "C1", "'b' of e started", "workflow's limit of 1")
-def an_attempt_that_must_run_again_loses_its_place(h: History, *, bad: bool) -> None:
+def an_attempt_that_runs_again_is_not_counted(h: History, *, bad: bool) -> None:
     h.start(workflow(step("a"), step("b"), max_concurrent_steps=1))
     h.run("a")
     h.come_back("e")
-    if not bad:
+    if bad:
         h.began("a")
-        h.finish("a")
     h.started("b")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from machines.strategies import as_graph
 from model.parts import Phase, StepPhase
 from tests.histories import History, error, step, workflow
 
@@ -575,7 +576,7 @@ def test_a_cancel_with_a_rollback_that_fails_in_part() -> None:
     h.reported("ROLLING_BACK", steps={"a": a, "b": b})  # the error may come now or at the end
     h.ended_as("CANCELLED")
     h.rest()
-    known = {**error(None, None, "CompensationError", "one failed"), "compensations": [error("a", 2)]}
+    known = {**error(None, None, "CompensationError", "of a"), "compensations": [error("a", 2)]}
     h.reported("CANCELLED", steps={"a": {**a, "error": error("a", 2)}, "b": b}, error=known)
     passes(h)
 
@@ -759,6 +760,33 @@ def test_an_attempt_that_was_started_and_had_not_begun_begins_after_the_crash() 
     h.ended_as("COMPLETED")
     h.rest()
     passes(h)
+
+
+def test_what_a_crash_has_interrupted_holds_no_slot_until_it_runs_again() -> None:
+    h = History()
+    h.start(workflow(step("a"), step("b"), max_concurrent_steps=1))
+    h.run("a")
+    h.come_back("e")
+    h.run("b")
+    h.rest()
+    h.finish("b")
+    h.began("a")
+    h.rest()
+    h.finish("a")
+    h.ended_as("COMPLETED")
+    h.judged()
+
+
+def test_a_steps_own_condition_stands_on_its_connections_in_either_shape() -> None:
+    steps = workflow(step("a"), step("b", {"source": "a", "condition": "a.n > 0"}, condition="input.x == 1"))
+    for shaped in (steps, as_graph(steps)):
+        h = History()
+        h.start(shaped, {"x": 2})
+        h.run("a")
+        h.finish("a", {"n": 1})
+        h.recorded("StepSkipped", "b")
+        h.ended_as("COMPLETED")
+        h.judged()
 
 
 def test_a_timed_out_attempt_ended_with_the_crash_or_runs_again_for_nothing() -> None:

@@ -49,9 +49,9 @@ BLINDNESSES: Final = (
         "one_more_is_no_harm",
         "The invariant of the limits lets one action more run than a workflow allows.",
         Edit(
-            "model.invariants.order",
-            "len(execution.live) + execution.unbegun >= limit:",
-            "len(execution.live) + execution.unbegun > limit:",
+            "model.execution",
+            "len(self.live) + self.unbegun >= limit",
+            "len(self.live) + self.unbegun > limit",
         ),
         (f"{_STORIES}[a_start_is_recorded_beyond_the_workflows_limit]",),
     ),

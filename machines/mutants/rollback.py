@@ -116,6 +116,19 @@ MUTANTS: Final = (
         "temporalio/sdk-typescript#1580",
     ),
     Mutant(
+        "undone_as_it_was_written",
+        "undoes_what_was_done",
+        "F4",
+        "A compensation is told its step's parameters as they were written, not as the step got them.",
+        (
+            Edit(
+                _SHELL,
+                '"compensation",\n            parameters(self.state, step),',
+                '"compensation",\n            fresh(step.parameters),',
+            ),
+        ),
+    ),
+    Mutant(
         "missing_under_another_name",
         "compensation_can_be_resolved",
         "F4",

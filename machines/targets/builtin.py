@@ -118,9 +118,10 @@ class BuiltinTarget:
         ports = self._ports
 
         async def act(parameters: Json, context: ActionContext) -> Json:
-            call = Call(
-                context.execution, context.step, context.attempt, context.kind, parameters, context.idempotency_key
-            )
+            of, key = (context.execution, context.step, context.attempt, context.kind), context.idempotency_key
+            undoing = context.kind == "compensation"
+            undoes = {"parameters": context.step_parameters, "output": context.step_output} if undoing else None
+            call = Call(*of, parameters, key, undoes)
             return await ports.act(call)
 
         return self.engine_class(

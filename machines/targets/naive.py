@@ -145,12 +145,11 @@ class NaiveTarget:
     def _look(self) -> None:
         """Who waits for a slot, in which order; whoever can have one gets it, and is woken."""
         wanted = [(x, name) for x in self._drivers if x not in self._sick for name in self._wanted(x)]
-        wanted.sort(key=lambda key: not self._fold(key[0]).stands[key[1]].running)  # what was interrupted goes first
         free = [key for key in wanted if key not in self._holders]
         self._queue = [key for key in self._queue if key in free] + [key for key in free if key not in self._queue]
         for key in list(self._queue):
             own = sum(x == key[0] for x, _ in self._holders)
-            limit = self._fold(key[0]).definition.get("max_concurrent_steps", math.inf)
+            limit = self._fold(key[0]).definition.get("max_concurrent_steps") or math.inf
             if len(self._holders) < self._ports.max_concurrent_steps and own < limit:
                 self._queue.remove(key)
                 self._holders.append(key)
@@ -171,7 +170,8 @@ class NaiveTarget:
         else:
             number, parameters = stand.attempts, deepcopy(stand.parameters)
         idempotency = f"{x}/{name}/compensation/{number}" if undo else f"{x}/{name}/{number}"
-        call = Call(x, name, number, "compensation" if undo else "action", parameters, idempotency)
+        undoes = {"parameters": deepcopy(stand.parameters), "output": deepcopy(stand.output)} if undo else None
+        call = Call(x, name, number, "compensation" if undo else "action", parameters, idempotency, undoes)
         begun = asyncio.Event()
 
         async def work() -> Json:
@@ -442,7 +442,8 @@ class NaiveTarget:
     async def start(self, workflow: Json, input_data: Json) -> str:
         """Check a definition, and record that it is to be run."""
         if faults := faults_of(workflow):
-            raise DefinitionError("\n".join(faults))
+            lines = [fault.partition(": ") for fault in faults]
+            raise DefinitionError("\n".join(f"- {words} (at {place or 'the whole'})" for place, _, words in lines))
         x = f"x{next(self._numbers)}"
         await self._write(x, "ExecutionCreated", {"workflow": deepcopy(workflow), "input": deepcopy(input_data)})
         self._drive(x)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -86,17 +87,19 @@ def holds(condition: str, scope: Mapping[str, Json]) -> bool:
     return value
 
 
-def is_json(value: object) -> bool:
-    """Whether JSON can hold it."""
+def is_json(value: object, room: int = 100) -> bool:
+    """Whether JSON can hold it, at so many levels at most."""
     match value:
-        case None | bool() | int() | str():
+        case None | bool():
             return True
-        case float():
-            return math.isfinite(value)
+        case str():
+            return not any("\ud800" <= character <= "\udfff" for character in value)
+        case int() | float():
+            return abs(value) <= sys.float_info.max
         case list():
-            return all(map(is_json, value))
+            return room > 0 and all(is_json(item, room - 1) for item in value)
         case dict():
-            return all(isinstance(key, str) and is_json(item) for key, item in value.items())
+            return room > 0 and all(isinstance(key, str) and is_json([key, item], room) for key, item in value.items())
         case _:
             return False
 
@@ -169,7 +172,7 @@ class State:
             self._apply_to_step(kind, event["step"], self.stands[event["step"]], event)
         match kind:
             case "ExecutionStarted":
-                self.status, self.deadline = "RUNNING", event["at"] + self.definition.get("timeout", math.inf)
+                self.status, self.deadline = "RUNNING", event["at"] + (self.definition.get("timeout") or math.inf)
             case "ExecutionPaused":
                 self.status, self.missing = "PAUSED", event["missing"]
             case "ExecutionResumed":
@@ -245,7 +248,8 @@ class State:
                 steps[name]["error"] = stand.error
         error = self.error
         if self.undo_errors:
-            none = error_of(None, None, "CompensationError", "not everything could be undone")
+            names = ", ".join(each["step"] for each in self.undo_errors)
+            none = error_of(None, None, "CompensationError", f"these could not be undone: {names}")
             error = {**(error or none), "compensations": self.undo_errors}
         whole = {"status": self.status, "seq": self.seq, "missing": self.missing, "error": error, "steps": steps}
         return deepcopy(whole)

@@ -9,7 +9,7 @@ from model.facts import EPSILON, Facts
 from model.history import Began, Interrupted, Json, Recorded, Rested
 from model.invariants.registry import ANY, listens
 from model.parts import GOING, STOPPING, Attempt, Outcome, Phase
-from model.values import same
+from model.values import same, unnamed
 
 ENDS = ("StepCompleted", "StepFailed", "StepRetrying", "StepCancelled")
 UNDO_ENDS = ("CompensationCompleted", "CompensationFailed", "CompensationRetrying")
@@ -107,10 +107,8 @@ def failed_for_what_happened(execution: Execution, entry: Recorded) -> Iterator[
     elif error["type"] != outcome.error or outcome.message not in {None, error["message"]}:
         expected = outcome.error if outcome.message is None else f"{outcome.error}: {outcome.message}"
         yield f"{attempt} of {entry.execution} failed with {error['type']}: {error['message']}, expected {expected}"
-    else:
-        unnamed = [word for word in outcome.words if word not in error["message"]]
-        if unnamed:
-            yield f"the {error['type']} of {attempt} says {error['message']!r}, which does not name {unnamed}"
+    elif lacking := unnamed(outcome.words, error["message"]):
+        yield f"the {error['type']} of {attempt} says {error['message']!r}, which does not name {lacking}"
 
 
 def _failing(execution: Execution, entry: Recorded) -> tuple[Attempt, Outcome] | None:
@@ -297,8 +295,8 @@ def deadline_is_named(execution: Execution, entry: Recorded) -> Iterator[str]:
 @listens(Phase.RUNNING, Phase.PAUSED)
 def deadline_strikes(execution: Execution, entry: Rested) -> Iterator[str]:
     """F7, P3: the workflow's timeout fails the execution when it passes, pauses included."""
-    if execution.overdue is not None and entry.at > execution.overdue + EPSILON:
-        yield f"{execution.id} is {execution.phase.name} at {entry.at:g} s, its deadline was {execution.overdue:g} s"
+    if execution.deadline is not None and entry.at > execution.deadline + EPSILON:
+        yield f"{execution.id} is {execution.phase.name} at {entry.at:g} s, its deadline was {execution.deadline:g} s"
 
 
 @listens("StepCancelled")

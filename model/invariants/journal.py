@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from model.execution import Execution
-from model.facts import Facts
+from model.facts import EPSILON, Facts
 from model.history import Answered, Began, Closed, Interrupted, Json, Notified, Recorded, Reported, Rested
 from model.invariants.registry import ANY, STRANGER, listens
 from model.parts import TERMINAL, Phase
@@ -60,10 +60,26 @@ def well_formed(facts: Facts, entry: Recorded) -> Iterator[str]:
         yield f"{kind} carries {event['error']!r}, which is no error as the contract knows it"
     elif kind == "ExecutionEnded" and event["status"] not in STATUSES:
         yield f"{entry.execution} ended as {event['status']!r}, which is no terminal status"
+    elif not _in_time(event["at"], execution, entry.at):
+        yield f"{kind} of {entry.execution} carries the time {event['at']!r}, and was recorded at {entry.at:g} s"
+
+
+def _in_time(at: Json, execution: Execution | None, now: float) -> bool:
+    """Whether an event's time is one, and lies between the event before it and its recording."""
+    if not isinstance(at, int | float):
+        return False
+    before = at if execution is None else execution.events[-1]["at"]
+    return bool(before - EPSILON <= at <= now + EPSILON)
 
 
 def _is_error(error: Json) -> bool:
-    return isinstance(error, Mapping) and error.keys() >= {"step", "attempt", "type", "message"}
+    """Whether it says of which step and attempt it is, of none perhaps, and in two texts what happened (F8)."""
+    return (
+        isinstance(error, Mapping)
+        and error.keys() >= {"step", "attempt", "type", "message"}
+        and isinstance(error["type"], str)
+        and isinstance(error["message"], str)
+    )
 
 
 @listens(STRANGER)

@@ -106,8 +106,8 @@ def limits_kept(execution: Execution, entry: Recorded) -> Iterator[str]:
     facts, name = execution.facts, entry.event["step"]
     if facts.live + facts.unbegun >= facts.max_concurrent_steps:
         yield f"{name!r} of {entry.execution} started, but all {facts.max_concurrent_steps} slots are taken"
-    limit = execution.definition.max_concurrent_steps
-    if limit is not None and len(execution.live) + execution.unbegun >= limit:
+    if execution.crowded:
+        limit = execution.definition.max_concurrent_steps
         yield f"{name!r} of {entry.execution} started, but its workflow's limit of {limit} is reached"
 
 
@@ -184,7 +184,7 @@ def attempts_accounted_for(execution: Execution, _entry: Rested) -> Iterator[str
             yield f"{attempt} of {execution.id} was recorded as started, and its action never began"
         elif not attempt.counted:
             yield f"{attempt} of {execution.id} was interrupted and is over, and the journal does not say so"
-        elif facts.live < facts.max_concurrent_steps:
+        elif facts.live < facts.max_concurrent_steps and not execution.crowded:
             yield f"{attempt} of {execution.id} was interrupted at {attempt.lost:g} s, and did not run again"
 
 

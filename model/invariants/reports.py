@@ -8,7 +8,7 @@ from model.execution import Execution
 from model.history import Json, Reported
 from model.invariants.registry import listens
 from model.parts import Phase, StepPhase
-from model.values import same
+from model.values import same, unnamed
 
 ABSENT = object()
 VISIBLE = frozenset({StepPhase.COMPLETED, StepPhase.COMPENSATING, StepPhase.COMPENSATION_FAILED})
@@ -81,6 +81,8 @@ def reported_error(execution: Execution, entry: Reported) -> Iterator[str]:
         if seen is None and execution.phase is Phase.ROLLING_BACK:
             return
         expected = {"step": None, "attempt": None, "type": "CompensationError", "message": (plain or {}).get("message")}
+        if lacking := unnamed([error["step"] for error in execution.compensation_errors], str(expected["message"])):
+            yield f"the error of {entry.execution} is reported as {plain!r}, which does not name {lacking}"
     if not same(plain, expected):
         yield f"the error of {entry.execution} is reported as {plain!r}, expected {expected!r}"
 

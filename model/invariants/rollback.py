@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from model.execution import Execution
 from model.facts import EPSILON
-from model.history import Recorded, Rested
+from model.history import Began, Recorded, Rested
 from model.invariants.registry import listens
 from model.parts import STOPPING, Fate, Phase
+from model.values import same, unnamed
 
 
 @listens("CompensationStarted", "CompensationFailed")
@@ -65,9 +66,21 @@ def compensation_can_be_resolved(execution: Execution, entry: Recorded) -> Itera
         did = f"failed with {event['error']['type']} before any attempt" if fails else "started"
         why = f"{plan.words[-1]} is missing" if plan.words else "all its references can be resolved"
         yield f"the compensation of {event['step']!r} {did}, but {why}"
-    elif fails and (event["error"]["type"] != plan.error or plan.words[-1] not in event["error"]["message"]):
+    elif fails and (event["error"]["type"] != plan.error or unnamed(plan.words, event["error"]["message"])):
         expected = f"{plan.error}: {', '.join(plan.words)}"
         yield f"the compensation of {event['step']!r} failed with {event['error']!r}, expected {expected}"
+
+
+@listens(Began)
+def undoes_what_was_done(execution: Execution, entry: Began) -> Iterator[str]:
+    """F4: a compensation has the parameters and the output of its step at hand, if anybody tells what it has."""
+    if entry.undoes is None or entry.step not in execution.steps:
+        return
+    progress = execution.steps[entry.step]
+    expected = {"parameters": progress.parameters, "output": progress.output}
+    if entry.kind != "compensation" or not same(entry.undoes, expected):
+        of = f"the {entry.kind} of {entry.step!r} in {entry.execution}"
+        yield f"{of} was told that it undoes {dict(entry.undoes)!r}, expected {expected!r}"
 
 
 @listens("RollbackStarted")

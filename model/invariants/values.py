@@ -8,7 +8,7 @@ from model.execution import Execution
 from model.history import Began, Recorded, Rested
 from model.invariants.registry import listens
 from model.parts import GOING, Fate, Phase, StepPhase
-from model.values import same
+from model.values import same, unnamed
 
 
 @listens(Began)
@@ -66,9 +66,9 @@ def _before_any_attempt(execution: Execution, entry: Recorded, errors: frozenset
     elif plan.error in errors:
         if seen != plan.error:
             yield f"{name!r} failed with {seen}, expected {plan.error} ({', '.join(plan.words)})"
-        unnamed = [word for word in plan.words if word not in event["error"]["message"]]
-        if unnamed and seen == plan.error:
-            yield f"the {seen} of {name!r} says {event['error']['message']!r}, which does not name {unnamed}"
+        lacking = unnamed(plan.words, event["error"]["message"])
+        if lacking and seen == plan.error:
+            yield f"the {seen} of {name!r} says {event['error']['message']!r}, which does not name {lacking}"
 
 
 UNRESOLVED = frozenset({"UnresolvedReferenceError"})
