@@ -200,9 +200,9 @@ class SqliteJournal:
         return await self._call(self._read, execution, after)
 
     async def unfinished(self) -> list[str]:
-        """The executions that have not ended; see `Journal`."""
+        """The executions that have not ended; see `Journal`. Whom the file was taken over from may not take them up."""
         self._check_open()
-        return [execution for (execution,) in await self._call(self._select, _UNFINISHED)]
+        return [execution for (execution,) in await self._call(self._unfinished)]
 
     async def begun(self) -> int:
         """How many executions the journal has, ended ones included.
@@ -404,7 +404,7 @@ class SqliteJournal:
             self._commit(connection, batch)
 
     def _check_owned(self, connection: sqlite3.Connection) -> None:
-        """In a transaction: nobody else may write, and what we write is what others will read (rule 3)."""
+        """Nobody else may write, and what we write is what others will read (rule 3): in a transaction, that stays."""
         assert self._place is not None
         if fault := self._place.fault() or successor(connection, self._generation):
             raise UnwritableError(self._error(fault).reason)
@@ -463,6 +463,12 @@ class SqliteJournal:
         return connection.execute(_ADVANCE, (last, append.execution, append.first - 1)).rowcount == 1
 
     # In the executor: reading
+
+    def _unfinished(self) -> list[tuple[Any, ...]]:
+        unfinished = self._select(_UNFINISHED)
+        if self._reader is None:
+            self._check_owned(self._used())
+        return unfinished
 
     def _read(self, execution: str, after: int) -> list[Event]:
         last = self._select(_LAST, execution)

@@ -16,7 +16,7 @@ from machines.moves import Json
 from machines.target import UnknownExecution
 from model.history import Answered, Asked, Entry, Notified, Refused, Subscribed
 
-Command: TypeAlias = Literal["start", "pause", "resume", "cancel", "recover", "rival"]
+Command: TypeAlias = Literal["start", "pause", "resume", "cancel", "recover", "rival", "take_over"]
 Make: TypeAlias = Callable[[], Coroutine[Any, Any, Json]]
 
 

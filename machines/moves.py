@@ -148,6 +148,11 @@ class Rival:
     """A second engine is opened on the journal of the first, which lives."""
 
 
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """A second process takes the journal over from the engine that has it, which lives, and leaves it at that."""
+
+
 Move: TypeAlias = (
     AddStep
     | Connect
@@ -164,6 +169,7 @@ Move: TypeAlias = (
     | Recover
     | FailStore
     | Rival
+    | TakeOver
 )
 
 MOVES: Final[Mapping[str, type[Move]]] = {kind.__name__: kind for kind in get_args(Move)}
@@ -269,6 +275,8 @@ def tell(move: Move) -> str:
             return f"the store fails ({fault}) at the next {statement}" + (f", {times} times" if times > 1 else "")
         case Rival():
             return "a second engine tries to recover"
+        case TakeOver():
+            return "another process takes the journal over"
 
 
 def _outline(workflow: Mapping[str, Json]) -> str:

@@ -32,6 +32,7 @@ from machines.moves import (
     Rival,
     Run,
     Subscribe,
+    TakeOver,
     Yield,
 )
 from machines.nemesis import Fault, Statement
@@ -55,6 +56,7 @@ __all__ = [
     "rival",
     "run",
     "subscribe",
+    "take_over",
     "yield_to_cancellation",
 ]
 
@@ -185,6 +187,11 @@ def fail_store(
 ) -> None:
     """Let the store fail at its next statements of a kind."""
     _play(FailStore(fault, statement, times), chance)
+
+
+def take_over(**chance: Unpack[Chance]) -> None:
+    """Have another process take the journal over from the engine, which lives."""
+    _play(TakeOver(), chance)
 
 
 def rival(**chance: Unpack[Chance]) -> None:

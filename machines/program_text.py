@@ -29,6 +29,7 @@ from machines.moves import (
     Rival,
     Run,
     Subscribe,
+    TakeOver,
     Yield,
 )
 from machines.story_words import clause_in_words, clipped
@@ -54,6 +55,7 @@ _CALLS: Final[Mapping[type[Move], tuple[str, tuple[str, ...]]]] = {
     Recover: ("recover", ()),
     FailStore: ("fail_store", ("fault", "statement")),
     Rival: ("rival", ()),
+    TakeOver: ("take_over", ()),
 }
 """By move: the call, and those of its arguments that need no name."""
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import Rule, initialize, precondition, rule
 
 from machines.gates import Gate
 from machines.lifecycle import UNSETTLED, ExecutionRules
-from machines.moves import Crash, Elapse, Fail, FailStore, Pause, Recover, Resume, Rival, Run
+from machines.moves import Crash, Elapse, Fail, FailStore, Pause, Recover, Resume, Rival, Run, TakeOver
 from machines.nemesis import Fault, Statement
 from machines.recovery_reach import GOALS, RecoveryReach
 from machines.strategies import CALM, INDEX, INPUTS, TAPES, WORKFLOWS, Drawn
@@ -26,6 +26,7 @@ from model.execution import Phase
 _AT_ONCE: Final = 3
 _CRASHES: Final = 3
 _RIVALS: Final = 2
+_SELDOM: Final = 8
 _WITHOUT_ENGINE: Final = ("recover", "recover_and_crash", "recover_late", "stay_down")
 SIDES: Final = st.sampled_from(("before", "after"))
 COMMITS: Final = st.sampled_from((1, 1, 2, 3, 4))
@@ -108,6 +109,13 @@ class RecoveryMachine(ExecutionRules):
     def crash(self, tape: Tape) -> None:
         """The engine crashes, whatever is under way."""
         self.play(Crash(), tape)
+
+    def may_be_taken_over(self) -> bool:
+        """Whether there is an engine that has not crashed before, and whose journal others can be after."""
+        world = self.world
+        if world is None or world.down or world.ousted or world.deaths:
+            return False
+        return world.can("ownership") and world.rivals < _RIVALS
 
     def may_be_shaken(self) -> bool:
         """The same, for crashes after which the engine is back at once: there may be any number of them."""
@@ -222,6 +230,12 @@ class RecoveryMachine(ExecutionRules):
     def rival(self, tape: Tape) -> None:
         """A second engine starts too early."""
         self.play(Rival(), tape)
+
+    @precondition(lambda self: self.may_be_taken_over())
+    @rule(index=INDEX, tape=TAPES)
+    def take_over(self, index: int, tape: Tape) -> None:
+        """Once in a while another process takes the journal over; else it only tries to."""
+        self.play(TakeOver() if index % _SELDOM == _SELDOM - 1 else Rival(), tape)
 
     @precondition(lambda self: self.alive() and len(self.standing(*UNSETTLED)) < _AT_ONCE)
     @rule(drawn=WORKFLOWS, given=INPUTS, tape=TAPES)

@@ -32,6 +32,9 @@ NOT_RECOVERED: Final = "a recovery refused by its store"
 NOT_DONE: Final = "a command refused by its store"
 NOT_STARTED: Final = "a start refused by its store"
 RIVAL: Final = "a second engine refused"
+TAKEN_OVER: Final = "a journal taken over from a living engine"
+FENCED: Final = "a write refused to a former owner"
+NOT_TAKEN_UP: Final = "a recovery refused to a former owner"
 NOT_DRIVEN: Final = "a command to an execution that nobody drove"
 
 
@@ -65,6 +68,9 @@ SEEN_BY_A_WORLD: Final[Mapping[str, tuple[str, ...]]] = {
     NOT_DONE: ("J4",),
     NOT_STARTED: ("J4",),
     RIVAL: ("J5",),
+    TAKEN_OVER: ("J5",),
+    FENCED: ("J5",),
+    NOT_TAKEN_UP: ("J5",),
     NOT_DRIVEN: ("J4",),
 }
 """Situations of crashes and failing stores, and the clauses that they try."""
@@ -84,6 +90,8 @@ class RecoveryReach(Reach):
         self._world: World | None = None
         self._down_since: float | None = None
         """When the engine crashed, if it has not been recovered."""
+        self._ousted = False
+        """Whether the journal was taken over from the engine, which lives."""
         self._crashes = 0
         self._faults = 0
         self._under_way: dict[int, tuple[str, int]] = {}
@@ -118,6 +126,8 @@ class RecoveryReach(Reach):
                 self._crashed(facts, entry)
             case StoreFailed():
                 self._faults += 1
+                if self._ousted:
+                    self.found[NOT_TAKEN_UP if entry.execution is None else FENCED] = None
             case _:
                 pass
         self.watch(facts, entry)
@@ -126,6 +136,7 @@ class RecoveryReach(Reach):
         assert self._world is not None
         how = self._world.deaths[self._crashes]
         self._crashes += 1
+        self._ousted = False
         for execution in facts.unfinished.values():
             self.found[crashed_in(how, execution.phase)] = None
         if self._crashes > 1:
@@ -154,6 +165,9 @@ class RecoveryReach(Reach):
                 unwritten = {"start": NOT_STARTED, "recover": NOT_RECOVERED, "rival": RIVAL}.get(command, NOT_DONE)
                 driven = command in {"start", "recover", "rival"} or self._faults > faults
                 self.found[unwritten if driven else NOT_DRIVEN] = None
+        elif command == "take_over":
+            self._ousted = True
+            self.found[TAKEN_OVER] = None
         elif command == "start":
             self._unclaimed.pop(entry.answer, None)
         elif command == "recover":

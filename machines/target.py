@@ -132,6 +132,9 @@ class Recoverable(Target, Protocol):
         """
         ...
 
+    async def take_over(self) -> None:
+        """Under ``ownership``: take the journal over for another process, until the engine crashes (J5)."""
+
 
 TargetFactory: TypeAlias = Callable[[], Target]
 

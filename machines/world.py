@@ -33,6 +33,7 @@ from machines.moves import (
     Rival,
     Run,
     Subscribe,
+    TakeOver,
     Yield,
     tell,
 )
@@ -122,6 +123,8 @@ class World:
         """Executions of which something was recorded since their last report."""
         self.rivals = 0
         """How many second engines were tried."""
+        self.ousted = False
+        """Whether the journal was taken over from the engine."""
         self.deaths: list[str] = []
         """How the engine crashed, each time."""
         self._adrift: dict[str, int] = {}
@@ -161,6 +164,8 @@ class World:
         """
         self.loop.tape = PLAIN.reader()
         self.nemesis.calm()
+        if self.ousted:  # as a process that finds that out should end; then whoever comes next can go on
+            self._die("now")
         waiting: list[str] = []
         try:
             self._live_on()
@@ -257,7 +262,7 @@ class World:
                 if execution in self.executions:
                     self.latecomers += 1
                     self._callers.subscribe(execution, after)
-            case Crash() | Recover() | FailStore() | Rival():
+            case Crash() | Recover() | FailStore() | Rival() | TakeOver():
                 self._harm(move)
             case _:
                 assert_never(move)
@@ -308,6 +313,8 @@ class World:
             self.executions[answer] = None
             if self.can("subscribe"):
                 self._callers.subscribe(answer, 0)
+        elif command == "take_over":
+            self.ousted = True
         elif command == "recover":
             self._adrift = {name: asks for name, asks in self._adrift.items() if asks >= ask}
             for execution in answer:
@@ -331,8 +338,8 @@ class World:
 
     # What goes wrong
 
-    def _harm(self, move: Crash | Recover | FailStore | Rival) -> None:
-        if not self.can("ownership" if isinstance(move, Rival) else "recovery"):
+    def _harm(self, move: Crash | Recover | FailStore | Rival | TakeOver) -> None:
+        if not self.can("ownership" if isinstance(move, Rival | TakeOver) else "recovery"):
             return
         match move:
             case Crash("before" | "after" as side, commits):
@@ -346,6 +353,8 @@ class World:
             case Rival():
                 self.rivals += 1
                 self._callers.ask("rival", None, {}, self._target().rival)
+            case TakeOver():
+                self._callers.ask("take_over", None, {}, self._target().take_over)
 
     def _target(self) -> Recoverable:
         return cast("Recoverable", self.target)
@@ -367,6 +376,7 @@ class World:
         self._target().crash()
         self.loop.abandon()
         self.down = True
+        self.ousted = False
         self._actions.waiting.clear()
         self._unfinished.clear()  # whoever is left is named by the recovery
         self._changed.clear()

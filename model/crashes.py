@@ -30,6 +30,7 @@ def crashed(facts: Facts, entry: Crashed) -> None:
     facts.audience.clear()
     facts.behind.clear()
     facts.down = True
+    facts.ousted = None
     facts.live = 0
     for execution in facts.unfinished.values():
         leave(execution)
@@ -37,6 +38,13 @@ def crashed(facts: Facts, entry: Crashed) -> None:
         execution.live.clear()
         for attempt in execution.open.values():
             lose(execution, attempt, entry.at)
+
+
+def ousted(facts: Facts) -> None:
+    """Another process has the journal: nothing of what the engine is about to write can be written."""
+    facts.ousted = facts.moment
+    for ask in facts.asks.values():
+        ask.excused = True
 
 
 def store_failed(facts: Facts, entry: StoreFailed) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from model.crashes import asked_to_recover, crashed, recovered, store_failed, take_up
+from model.crashes import asked_to_recover, crashed, ousted, recovered, store_failed, take_up
 from model.execution import Execution
 from model.folds import FOLDS
 from model.history import (
@@ -127,6 +127,8 @@ class Facts:
         self.unfinished: dict[str, Execution] = {}
         self.unclaimed: dict[str, Execution] = {}
         """Executions whose start has not been answered."""
+        self.ousted: int | None = None
+        """When the journal was taken over from the engine, which lives (a moment)."""
         self.down = False
         """Whether the engine has crashed and no recovery has come back since."""
         self.live = 0
@@ -212,6 +214,7 @@ def _asked(facts: Facts, entry: Asked) -> None:
     ask = Ask(entry, phases, facts.moment)
     if entry.command == "recover":
         asked_to_recover(facts, ask)
+        ask.excused = facts.ousted is not None
     facts.asks[entry.ask] = ask
     if execution is not None:
         execution.asks[ask.number] = ask
@@ -227,6 +230,8 @@ def _answered(facts: Facts, entry: Answered) -> None:
         facts.unclaimed.pop(entry.answer, None)
     elif ask.command == "recover":
         recovered(facts, ask, entry.answer)
+    elif ask.command == "take_over":
+        ousted(facts)
     elif execution is not None:
         _command_answered(execution, ask, entry.answer)
 

@@ -59,8 +59,9 @@ class Asked:
 
     at: float
     ask: int
-    command: Literal["start", "pause", "resume", "cancel", "recover", "rival"]
-    """``recover``: take up every execution that nobody drives; ``rival``: a second engine on a living one's journal."""
+    command: Literal["start", "pause", "resume", "cancel", "recover", "rival", "take_over"]
+    """``recover``: take up every execution that nobody drives; ``rival``: a second engine on a living one's journal;
+    ``take_over``: another process takes that journal by force."""
 
     execution: str | None
     arguments: Mapping[str, Json]

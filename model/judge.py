@@ -44,6 +44,7 @@ class Violation:
 Watching: TypeAlias = Callable[[Facts, Entry], None]
 Listeners = tuple[tuple[Invariant, Check], ...]
 ENTRIES: Final = get_args(Entry)
+_ENGINE_WIDE: Final = ("recover", "rival", "take_over")
 
 
 @lru_cache(maxsize=64)
@@ -91,7 +92,7 @@ class Judge:
             execution = facts.executions.get(entry.execution)
             key, subject = (STRANGER, facts) if execution is None else (type(entry), execution)
             found = self._check(key, subject, entry)
-        elif isinstance(entry, Answered | Refused) and facts.asks[entry.ask].command in {"recover", "rival"}:
+        elif isinstance(entry, Answered | Refused) and facts.asks[entry.ask].command in _ENGINE_WIDE:
             found = self._check(ENGINE_WIDE, facts, entry)
         else:
             found = self._check(type(entry), facts, entry)

@@ -27,7 +27,7 @@ from model.history import (
 from model.judge import Judge, Violation, judge
 from model.sometimes import Watch
 
-Command = Literal["start", "pause", "resume", "cancel", "recover", "rival"]
+Command = Literal["start", "pause", "resume", "cancel", "recover", "rival", "take_over"]
 
 
 def step(name: str, *after: str | Mapping[str, Json], **policies: Json) -> dict[str, Json]:

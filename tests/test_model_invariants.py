@@ -1889,6 +1889,31 @@ def a_second_engine_trips_over_something_else(h: History, *, bad: bool) -> None:
     h.refused(h.asked("rival", None), "RuntimeError" if bad else "JournalError")
 
 
+@rejects("taken_over_for_good", "J5", "take_over (command 1) of the journal raised OSError: no")
+def a_journal_cannot_be_taken_over(h: History, *, bad: bool) -> None:
+    ask = h.asked("take_over", None)
+    h.refused(ask, "OSError") if bad else h.answered(ask, None)
+
+
+@rejects("taken_over_for_good", "J5", "recover (command 3) was answered ['e'], but another process has taken")
+def a_former_owner_takes_up_what_it_could_not_write(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.answered(h.asked("take_over", None), None)
+    h.store_failed()
+    ask = h.asked("recover", None)
+    h.answered(ask, ["e"]) if bad else h.refused(ask, "JournalError")
+
+
+@rejects("nothing_written_once_taken_over", "J5", "StepCompleted of e was recorded after another process took")
+def a_former_owner_goes_on_writing(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.answered(h.asked("take_over", None), None)
+    if bad:
+        h.completed("a")
+    else:
+        h.store_failed()
+
+
 @rejects("error_of_the_store", "J4", "pause (command 2) of e raised JournalError", "no store has failed it")
 def a_command_fails_though_the_store_is_well(h: History, *, bad: bool) -> None:
     h.start(ONE)

@@ -304,6 +304,9 @@ def test_a_former_owner_can_write_nothing_more(tmp_path: Path, run: Callable[...
                 f"the journal failed: {path}: process 7 on elsewhere took it over at {AT_FIRST}"
             ] * 3
             assert await former.read("e") == await taker.read("e") == [CREATED, STARTED]
+            with pytest.raises(JournalError, match="took it over"):  # what it read, it would take up
+                await former.unfinished()
+            assert await taker.unfinished() == ["e"]
             assert await taker.begun() == 1
             assert await refusal(path) == f"{path}: it is owned by process 7 on elsewhere since {AT_FIRST}"
             await taker.append("e", 3, [ENDED])
@@ -363,6 +366,8 @@ def test_a_file_that_does_not_say_who_owns_it_is_not_written(tmp_path: Path) -> 
                 other.execute("DELETE FROM owner")
             with pytest.raises(JournalError, match="the record of its owner is gone"):
                 await journal.append("e", 1, [CREATED])
-            assert await journal.unfinished() == []
+            with pytest.raises(JournalError, match="the record of its owner is gone"):
+                await journal.unfinished()
+            assert await journal.begun() == 0
 
     really(program())

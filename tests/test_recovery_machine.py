@@ -24,6 +24,7 @@ from machines.moves import (
     Resume,
     Rival,
     Run,
+    TakeOver,
 )
 from machines.nemesis import Death, Fault, Nemesis, Statement
 from machines.reach import SELDOM, missed, too_wasteful
@@ -36,6 +37,7 @@ from machines.targets.builtin import BuiltinTarget, builtin
 from machines.targets.sqlite import sqlite
 from machines.world import World
 from model.history import Began, Crashed, Notified, Recorded, Refused, StoreFailed, Subscribed
+from model.parts import Phase
 from tests.histories import step, workflow
 
 CASES = 800
@@ -166,6 +168,20 @@ def test_a_second_engine_is_refused() -> None:
 def test_goals_are_named_once_and_are_all_there_is() -> None:
     assert set(PROGRAMS) <= set(GOALS)
     assert len(GOALS) == len(set(GOALS))
+
+
+def test_a_former_owner_is_refused() -> None:
+    world, found = carried_out(ONE, TakeOver(), Finish("x1/a"), Recover(), Pause("x1"), target=sqlite)
+    assert {reach.TAKEN_OVER, reach.FENCED, reach.NOT_TAKEN_UP} <= {*found.found}
+    assert [entry.type for entry in world.history if isinstance(entry, Refused)] == ["JournalError"] * 2
+    assert world.deaths == ["now"]  # then whoever comes next brings it to its end
+    assert world.judge.facts.executions["x1"].phase is Phase.COMPLETED
+
+
+def test_a_journal_in_memory_is_not_taken_over() -> None:
+    world, found = carried_out(ONE, TakeOver(), target=builtin)
+    assert reach.TAKEN_OVER not in found.found
+    assert not world.ousted
 
 
 # The nemesis

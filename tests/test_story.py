@@ -34,6 +34,7 @@ from machines.moves import (
     Rival,
     Run,
     Subscribe,
+    TakeOver,
     Yield,
 )
 from machines.program import holds, let_time_pass, run
@@ -353,6 +354,7 @@ EVERY_MOVE: Any = (
     Elapse(before=0.001),
     FailStore("busy", times=2),
     Rival(),
+    TakeOver(),
     Crash("after", 2),
     Recover(),
     Finish("x3/b", {"$": [True, None, 1.5]}),

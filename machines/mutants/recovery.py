@@ -604,6 +604,37 @@ MUTANTS: Final = (
         "dbos-inc/dbos-transact-py#805",
         machines=_MACHINES,
     ),
+    # Two engines on one journal
+    Mutant(
+        "former_owner_writes",
+        "nothing_written_once_taken_over",
+        "J5",
+        "Whoever owns the file when it is opened writes to it for good: that another took it over is not looked at.",
+        (
+            Edit(
+                _FILE,
+                "self._place.fault() or successor(connection, self._generation)",
+                "self._place.fault()",
+            ),
+        ),
+        adapter=ON_A_FILE,
+        machines=_MACHINES,
+    ),
+    Mutant(
+        "former_owner_takes_up",
+        "taken_over_for_good",
+        "J5",
+        "A former owner that was refused a write takes everything up again: what it reads it may, so it believes.",
+        (
+            Edit(
+                _FILE,
+                "        if self._reader is None:\n            self._check_owned(self._used())\n",
+                "",
+            ),
+        ),
+        adapter=ON_A_FILE,
+        machines=_MACHINES,
+    ),
     # Who listens
     Mutant(
         "recovery_ends_subscriptions",

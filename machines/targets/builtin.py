@@ -185,6 +185,10 @@ class BuiltinTarget:
         message = "a journal in memory has one engine"
         raise JournalError(message)
 
+    async def take_over(self) -> None:
+        """Refuse, for the same reason."""
+        await self.rival()
+
     def _opened(self) -> Observed:
         assert self._journal is not None
         return self._journal

@@ -100,6 +100,10 @@ class WatchedConnection(sqlite3.Connection):
 class CaseJournal(SqliteJournal):
     """A journal of a case (rule 4)."""
 
+    def take(self) -> None:
+        """Open the file at once."""
+        self._connect()
+
     def _error(self, *reasons: object) -> JournalError:
         return failure(Path(self.path.name), *reasons)
 
@@ -115,7 +119,7 @@ class WatchedJournal(CaseJournal):
 
     def watch(self) -> None:
         """Open the file at once; from now on its commits are seen."""
-        self._connect()
+        self.take()
         assert isinstance(self._connection, WatchedConnection)
         self._connection.ports = self._ports
 
@@ -167,6 +171,7 @@ class SqliteTarget(BuiltinTarget):
     def __init__(self) -> None:
         super().__init__()
         self._folder = Path(mkdtemp(prefix="lockstep-"))
+        self._usurpers: list[CaseJournal] = []
         self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     @property
@@ -186,6 +191,18 @@ class SqliteTarget(BuiltinTarget):
         journal = await CaseJournal.open(self.path, busy_timeout=0.0, owner=_OWNER)
         async with self._make_engine(ExecutionStateManager(journal)) as engine:
             return await engine.recover()
+
+    async def take_over(self) -> None:
+        """Open the file by force, at one go: nothing is half open when the engine crashes meanwhile."""
+        journal = CaseJournal(self.path, "NORMAL", 0.0, take_over=True, owner=_OWNER)
+        self._usurpers.append(journal)
+        journal.take()
+
+    def crash(self) -> None:
+        """End the engine's process, and whoever has taken the file over goes as well."""
+        super().crash()
+        while self._usurpers:
+            self._usurpers.pop().abandon()
 
     async def close(self) -> None:
         """Close the engine, and remove the file."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from model.execution import Execution
 from model.facts import Ask, Facts
-from model.history import Answered, Began, Refused
+from model.history import Answered, Began, Recorded, Refused
 from model.invariants.registry import ENGINE_WIDE, listens
 from model.parts import TERMINAL
 
@@ -75,6 +75,24 @@ def one_owner(facts: Facts, entry: Answered | Refused) -> Iterator[str]:
         yield f"{ask}, a second engine on one journal, raised {entry.type}: {entry.message}, expected a JournalError"
 
 
+@listens(ENGINE_WIDE)
+def taken_over_for_good(facts: Facts, entry: Answered | Refused) -> Iterator[str]:
+    """J5: a journal can be taken over, and from then on its former owner takes nothing up."""
+    ask = facts.asks[entry.ask]
+    if ask.command == "take_over" and isinstance(entry, Refused):
+        yield f"{ask} of the journal raised {entry.type}: {entry.message}, expected that it is taken over"
+    late = facts.ousted is not None and ask.moment > facts.ousted
+    if late and ask.command == "recover" and isinstance(entry, Answered) and entry.answer:
+        yield f"{ask} was answered {entry.answer!r}, but another process has taken the journal over"
+
+
+@listens(Recorded)
+def nothing_written_once_taken_over(facts: Facts, entry: Recorded) -> Iterator[str]:
+    """J5: whom the journal was taken over from writes nothing more."""
+    if facts.ousted is not None:
+        yield f"{entry.event['type']} of {entry.execution} was recorded after another process took the journal over"
+
+
 @listens(Refused, ENGINE_WIDE)
 def error_of_the_store(facts: Facts, entry: Answered | Refused) -> Iterator[str]:
     """J4: a command raises a JournalError only if its store has failed or nobody drives its execution.
@@ -82,7 +100,7 @@ def error_of_the_store(facts: Facts, entry: Answered | Refused) -> Iterator[str]
     A recovery raises nothing else.
     """
     ask = facts.asks[entry.ask]
-    if isinstance(entry, Answered) or ask.command == "rival":
+    if isinstance(entry, Answered) or ask.command in {"rival", "take_over"}:
         return
     if entry.type == "JournalError" and not ask.excused:
         of, driven = ("", "") if ask.execution is None else (f" of {ask.execution}", ", and its execution is driven")

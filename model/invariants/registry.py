@@ -23,7 +23,7 @@ Check: TypeAlias = Callable[[Any, Any], Iterator[str]]
 
 ANY: Final = "any event"
 STRANGER: Final = "an entry about an unknown execution"
-ENGINE_WIDE: Final = "a recovery or a rival has come back"
+ENGINE_WIDE: Final = "a recovery, a rival or who takes over has come back"
 CLAUSES: Final = re.compile(r"((?:[A-Z]\d(?:, )?)+): ")
 
 
