@@ -130,6 +130,12 @@ crashes: $(READY) ## Crash at every boundary of the journal of many cases, and r
 kills: $(READY) ## End KILLS processes with SIGKILL, and look for anything that is lost
 	@KILLS=$(KILLS) $(BIN)/python -m pytest --quiet tests/integration/test_crash.py $(ARGS)
 
+# 1,000 cases x 3 processes x 4 hash seeds x every CPython from 3.11 up; each but this one gets an environment of its own
+# in .lockstep/exact. `make test` does the same with a few.
+.PHONY: exact
+exact: $(READY) ## Play 1,000 cases in many processes, on every Python here: the histories must be the same
+	@$(BIN)/python -m machines.exact $(ARGS)
+
 .PHONY: canary
 canary: $(READY) ## Test the tester: every planted bug must be found
 	@$(LOCKSTEP) canary --workers $(WORKERS) $(if $(JSON),--json '$(JSON)') $(ARGS)
