@@ -8,6 +8,7 @@
 #   CASE     the case file to replay
 #   CASES    fresh cases to crash                         (500)
 #   KILLS    processes to kill                            (200)
+#   DAMAGED  case files to damage                         (100000)
 #   SHARD    the part of the mutation run to do           (1/1: all)
 #   TARGET   MODULE:FACTORY, an engine other than ours
 #   JSON     a file for the machine-readable report
@@ -19,6 +20,7 @@ WORKERS = all
 CASE =
 CASES = 500
 KILLS = 200
+DAMAGED = 100000
 SHARD = 1/1
 TARGET =
 JSON =
@@ -135,6 +137,11 @@ kills: $(READY) ## End KILLS processes with SIGKILL, and look for anything that 
 .PHONY: exact
 exact: $(READY) ## Play 1,000 cases in many processes, on every Python here: the histories must be the same
 	@$(BIN)/python -m machines.exact $(ARGS)
+
+# `make test` does the same with 3,000 of them.
+.PHONY: damage
+damage: $(READY) ## Damage DAMAGED case files: each must be read, or refused in one line
+	@DAMAGED=$(DAMAGED) $(BIN)/python -m pytest --quiet tests/test_damage.py $(ARGS)
 
 .PHONY: canary
 canary: $(READY) ## Test the tester: every planted bug must be found

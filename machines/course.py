@@ -41,6 +41,7 @@ __all__ = [
     "one_line",
     "outcome_line",
     "print_outcome",
+    "printable",
     "result",
     "teller_of",
 ]
@@ -55,9 +56,13 @@ _DIGITS: Final = 9
 
 def one_line(text: str) -> str:
     """A text as one line that any terminal can show: runs of white space are blanks, other oddities are escaped."""
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """A text as any terminal can show it, and be none the wiser: oddities are escaped, the ends of lines too."""
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in " ".join(text.split())
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
 
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 import click
 
+from machines.course import printable
+
 if TYPE_CHECKING:
     from rich.live import Live
 
@@ -34,6 +36,8 @@ FOUND: Final = 1
 _EVERY: Final = 5.0
 """Seconds between two lines of progress where there is no terminal."""
 _LIFECYCLE: Final = "lifecycle"
+_LONGEST: Final = 1000
+"""Characters of a line that a case has a say in."""
 
 
 @click.command()
@@ -369,10 +373,14 @@ def _replayed(path: Path | None, target: str) -> str:
 
 
 def tell_failure(sentence: str, program: Sequence[str]) -> None:
-    """A sentence, and a numbered program."""
-    click.echo(sentence)
+    """A sentence, and a numbered program; whatever a case holds stays on its line."""
+    click.echo(_shown(sentence))
     for number, line in enumerate(program, 1):
-        click.echo(f"  {number}. {line}")
+        click.echo(f"  {number}. {_shown(line)}")
+
+
+def _shown(text: str) -> str:
+    return printable(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}...")
 
 
 def report_of(totals: Totals) -> dict[str, Json]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from machines.bounds import OutOfTime, bounded, seconds_for_a_case
 from machines.course import one_line
 from machines.fuzzing import check_out, counted, refuse, target_named, write_out
 
@@ -70,8 +71,9 @@ def cases(ctx: click.Context, *, directory: str, out: str | None) -> int:
 @click.option("--why", metavar="TEXT", required=True, help="What it is a case of, for whoever meets it in a year.")
 @click.option("--dir", "directory", metavar="DIR", help=f"Where to keep it.  [default: {HERE}]")
 @click.option("--target", metavar="MODULE:FACTORY", help="An engine other than the recorded one.")
+@seconds_for_a_case
 @click.pass_obj
-def keep(given: str, *, path: str, why: str, directory: str | None, target: str | None) -> int:
+def keep(given: str, *, path: str, why: str, directory: str | None, target: str | None, seconds: float) -> int:
     """Keep CASE as a regression: `lockstep cases keep .lockstep/cases/F4-...json --why "..."`.
 
     It is best kept in the change that fixes its bug. Exit status: 0 it is kept and the contract holds, 1 it is kept and
@@ -84,10 +86,11 @@ def keep(given: str, *, path: str, why: str, directory: str | None, target: str 
     try:
         case = load(Path(path))
         _refuse_useless(path, case, place)
-        outcome = _carried_out(case, target)
+        with bounded(seconds):
+            outcome = _carried_out(case, target)
         kept = replace(case, why=reason, kept_on=_today().isoformat(), digest=case.digest or outcome.digest)
         file = save(kept, place / kept.file_name, anew=True)
-    except CaseError as error:
+    except (CaseError, OutOfTime) as error:
         refuse(str(error) if str(error).startswith((path, "cannot write")) else f"{path}: {error}")
     click.echo(f"kept as {file}: {_SAID[outcome.status]}")
     if TOLD_IN.exists():

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from machines.bounds import OutOfTime, bounded, seconds_for_a_case
+from machines.course import one_line, printable
 from machines.fuzzing import (
     FOUND,
     NOTHING,
@@ -44,8 +46,9 @@ _TOLD: Final = {0: "the contract holds", 1: "violated as recorded", 3: "violated
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--target", metavar="MODULE:FACTORY", help="An engine other than the recorded one.")
+@seconds_for_a_case
 @click.option("--json", "out", metavar="OUT", help="Write the outcomes to this file as JSON.")
-def replay(*, paths: Sequence[str], target: str | None, out: str | None) -> int:
+def replay(*, paths: Sequence[str], target: str | None, seconds: float, out: str | None) -> int:
     """Carry out saved cases again.
 
     Exit status: 0 the contract holds, 1 violated as recorded, 3 violated in another way, 2 it cannot be carried out.
@@ -61,11 +64,12 @@ def replay(*, paths: Sequence[str], target: str | None, out: str | None) -> int:
         if number:
             click.echo()
         try:
-            case = load(Path(path))
-            outcome = carry_out_again(case, factory)
-        except CaseError as error:
+            with bounded(seconds):
+                case = load(Path(path))
+                outcome = carry_out_again(case, factory)
+        except (CaseError, OutOfTime) as error:
             message = str(error) if str(error).startswith(path) else f"{path}: {error}"
-            click.echo(f"lockstep replay: {' '.join(message.split())}", err=True)
+            click.echo(f"lockstep replay: {one_line(message)}", err=True)
             outcomes.append({"case": path, "status": IMPOSSIBLE, "error": message})
             continue
         _tell(path, case, outcome, target)
@@ -86,7 +90,7 @@ def _tell(path: str, case: Case, outcome: Outcome, target: str | None) -> None:
         click.echo("  reorder only: it needs callbacks to run out of turn, which asyncio does not do")
     click.echo(f"  lockstep replay {shlex.quote(path)}" + (f" --target {shlex.quote(target)}" if target else ""))
     if outcome.status != 1:
-        click.echo(f"  recorded was {recorded}")
+        click.echo(f"  recorded was {printable(recorded)}")
     same = "is the recorded one" if outcome.digest == case.digest else "is not the recorded one"
     click.echo(f"  {_TOLD[outcome.status]}; the history {same} (digest {outcome.digest[:12]})")
 

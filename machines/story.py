@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from machines import files
+from machines.bounds import OutOfTime, bounded, seconds_for_a_case
 from machines.fuzzing import refuse, target_named
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ TOLD: Final = 0
 @click.option("--html", "page_out", metavar="FILE", help="Write it as a page that needs no network.")
 @click.option("--pytest", "test_out", metavar="FILE", help="Write the case as a test that pytest runs.")
 @click.option("--target", metavar="MODULE:FACTORY", help="An engine other than the recorded one.")
-def story(*, path: str, page_out: str | None, test_out: str | None, target: str | None) -> int:
+@seconds_for_a_case
+def story(*, path: str, page_out: str | None, test_out: str | None, target: str | None, seconds: float) -> int:
     """Tell the story of a saved case: in the terminal, as a page, or as a test.
 
     Exit status: 0 it was told, 2 bad input, or the case cannot be carried out.
@@ -48,7 +50,15 @@ def story(*, path: str, page_out: str | None, test_out: str | None, target: str 
         factory = target_of(case) if named is None else load_target(named)
     except CaseError as error:
         refuse(str(error) if str(error).startswith(path) else f"{path}: {error}")
-    found = _testimony(path, case, factory)
+    try:
+        with bounded(seconds):
+            _tell(path, _testimony(path, case, factory), page_out, test_out, named or case.target)
+    except OutOfTime as error:
+        refuse(path, error)
+    return TOLD
+
+
+def _tell(path: str, found: Testimony, page_out: str | None, test_out: str | None, target: str) -> None:
     if page_out is not None:
         from machines.story_page import page  # noqa: PLC0415  # see above
 
@@ -57,13 +67,12 @@ def story(*, path: str, page_out: str | None, test_out: str | None, target: str 
     if test_out is not None:
         from machines.program_text import program_text  # noqa: PLC0415  # see above
 
-        write_whole("--pytest", test_out, program_text(found, named or case.target))
+        write_whole("--pytest", test_out, program_text(found, target))
         click.echo(f"wrote {test_out}: {found.told}; run it with: pytest {shlex.quote(test_out)}")
     if page_out is None and test_out is None:
         from machines.story_text import story as in_words  # noqa: PLC0415  # see above
 
         click.echo(in_words(found), nl=False)
-    return TOLD
 
 
 def _testimony(path: str, case: Case, factory: TargetFactory) -> Testimony:

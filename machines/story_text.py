@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from machines.course import printable
 from machines.story_drawing import draw
 from machines.story_words import Told, clause_in_words, clipped, expectation, outline, tell_entries
 from machines.witness import Frame, Testimony
@@ -30,7 +31,7 @@ _LESS: Final = {"Notified", "Reported", "Rested", "Subscribed"}
 
 def story(found: Testimony) -> str:
     """The whole story, as lines."""
-    return "\n".join(line.rstrip() for line in _story(found)) + "\n"
+    return "\n".join(printable(line.rstrip()) for line in _story(found)) + "\n"
 
 
 def _story(found: Testimony) -> Iterator[str]:
