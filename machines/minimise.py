@@ -1,53 +1,68 @@
 """A case made small: fewer moves, plainer tapes, a smaller workflow, and still the same violation.
 
 Rule 1: it works on the case as data, so it serves every source of cases, and asks nothing but "still violated so?".
-Rule 2: a candidate has fewer or plainer parts than the best so far, so the search ends; what it may cost is bounded
-in entries of history, not in seconds, so the same case always becomes the same small one.
-Rule 3: whether a definition is valid is said by whoever made it. One that was made to be broken is left as it is, and
-so is every definition where it is a D clause that is violated.
-Rule 4: what cannot be minimised comes back as it was.
+Rule 2: a program is tried if it is plainer than the best so far (``machines.plainness``), so the search ends; what it
+may cost is bounded in entries of history, not in seconds, so the same case always becomes the same small one.
+Rule 3: what is left is 1-minimal: no part of it (``machines.parts``) can go, and the clause still be violated. Where
+the bound was hit before that was known, the case says so.
+Rule 4: the clause stays the same, always. The invariant may become another one only where a part goes of a case that
+is small already: in a large one, and where something is put in, another bug might be found instead of this one.
+Rule 5: whether a definition is valid is said by whoever made it. One that was changed must be what its case says that
+it is (``machines.soundness``).
+Rule 6: what cannot be minimised comes back as it was.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from machines.case import Case, Course, Line, carry_out, reduce_tapes, settled, target_of
-from machines.moves import AddStep, Connect, Manner, Move, Run, from_json, misfits, to_json
-from machines.tape import LATENCIES, PLAIN, Tape
+from machines.case import HARNESS, Case, Course, Line, carry_out, reduce_tapes, settled, target_of
+from machines.inserting import others
+from machines.moves import AddStep, Connect, Manner, Move, Run
+from machines.parts import Part, names_of, parts, renamed, replaced, without_moves, without_steps
+from machines.plainness import weigh
+from machines.rewriting import rewritten
+from machines.soundness import as_it_says
+from machines.tape import PLAIN
 from machines.target import TargetFactory
 
 Json: TypeAlias = Any
-Path: TypeAlias = tuple[str | int, ...]
+Programs: TypeAlias = Callable[[], Iterable[Sequence[Line]]]
 
-BUDGET: Final = 150_000
-"""Entries of history that a search may make: some ten seconds."""
+BUDGET: Final = 400_000
+"""Entries of history that a search may make: some fifteen seconds, where most need less than one."""
+UNFINISHED: Final = "not_minimal"
+"""Stands in a case whose search ended at its bound: the number of entries that it was allowed."""
 _BASE: Final = 30
 """What carrying out a program costs before anything happens, in entries."""
-_KEEP: Final = frozenset({"id", "action", "config", "steps", "nodes"})
-"""Keys without which nothing works."""
-_STEPS: Final = ("steps", "nodes")
-"""What stands in these is taken out with all that connects it."""
+_RESERVE: Final = 0.25
+"""The share of the budget that is kept for taking away."""
 
 
 def minimise(case: Case, factory: TargetFactory | None = None, *, budget: int = BUDGET) -> Case:
-    """Find a smaller case that violates the contract in the same way."""
+    """Find a smaller case that violates the same clause of the contract."""
     factory = factory or target_of(case)
     case = reduce_tapes(case, factory)
     search = _Search(case, factory, budget)
     if search.course is None:
         return case
-    size = None
-    while size != (size := search.size()):
-        search.shorten()
-        search.isolate()
-        search.flatten()
-        search.simplify()
-    found = settled(case, search.course, reorder_only=False)
-    return reduce_tapes(replace(found, max_concurrent_steps=search.limit), factory)
+    search.run()
+    extra = {key: value for key, value in case.extra.items() if key != UNFINISHED}
+    extra |= {UNFINISHED: budget} if search.left <= 0 else {}
+    clause, invariant = search.goal
+    found = replace(case, clause=clause, invariant=invariant, max_concurrent_steps=search.limit, extra=extra)
+    return reduce_tapes(settled(found, search.course, reorder_only=False), factory)
+
+
+def can_go(case: Case, factory: TargetFactory | None = None) -> Iterator[Part]:
+    """The parts of a case that can go, each alone, and its clause is still violated: none if it is 1-minimal."""
+    search = _Search(case, factory or target_of(case), 0)
+    for part in parts(case.lines, search.names) if search.course else ():
+        if search.shows(part.lines, search.limit, loosely=True) is not None:
+            yield part
 
 
 class _Search:
@@ -55,39 +70,145 @@ class _Search:
 
     def __init__(self, case: Case, factory: TargetFactory, budget: int) -> None:
         self.goal = (case.clause, case.invariant)
-        self.definitions = not case.clause.startswith("D")
-        """Whether definitions may be made smaller (rule 3)."""
         self.factory = factory
-        self.left = budget
-        self.lines: tuple[Line, ...] = case.lines
+        self.budget = self.left = budget
         self.limit = case.max_concurrent_steps
-        self.course: Course | None = None
-        self.attempt(case.lines)
+        self._given = {id(line.move) for line in case.lines}
+        self._fixed = not all(as_it_says(line.move) == line.move for line in case.lines)
+        """Whether definitions must stay as they are (rule 5)."""
+        self._tried: set[str] = set()
+        course = carry_out(case.lines, factory, self.limit)
+        self.course = course if course.verdict == self.goal else None
+        self.lines = course.lines if self.course else case.lines
+        self.weight = weigh(self.lines, self.limit)
 
-    def attempt(self, lines: Sequence[Line], limit: int | None = None) -> bool:
-        """Carry out a program; if it is violated in the same way, it is the best from now on."""
-        if self.left <= 0:
-            return False
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The executions of the best program."""
+        return self.course.executions if self.course else ()
+
+    def run(self) -> None:
+        """Take away whatever can go; then look for plainer words, and for another program; and again."""
+        before = None
+        while before != self.weight:
+            before = self.weight
+            self._shrink()
+            if not (self._rewrite() or self._jump()):
+                self._each(lambda: (part.lines for part in parts(self.lines, self.names)), loosely=True)
+
+    # Trying
+
+    def attempt(self, lines: Sequence[Line], limit: int | None = None, *, loosely: bool = False) -> bool:
+        """Try a program; if it is plainer and violated in the same way, it is the best from now on."""
         limit = self.limit if limit is None else limit
-        course = carry_out(lines, self.factory, limit)
-        self.left -= course.entries + _BASE
-        if course.verdict != self.goal:
+        if self.left <= 0 or weigh(lines, limit) >= self.weight:
             return False
-        self.course, self.lines, self.limit = course, course.lines, limit
+        key = json.dumps([loosely, limit, *(line.to_json() for line in lines)])
+        if key in self._tried:
+            return False
+        self._tried.add(key)
+        if (course := self.shows(lines, limit, loosely=loosely)) is None:
+            return False
+        assert course.verdict is not None
+        self.course, self.lines, self.limit, self.goal = course, course.lines, limit, course.verdict
+        self.weight = weigh(self.lines, limit)
         return True
 
-    def size(self) -> tuple[int, ...]:
-        """How much there is left to take away."""
-        text = sum(len(str(line.to_json())) for line in self.lines)
-        return len(self.lines), text, self.limit
+    def shows(self, lines: Sequence[Line], limit: int, *, loosely: bool) -> Course | None:
+        """What comes of a program, if it is plainer, sound, and violated in the same way."""
+        sound = self._sound(lines)
+        if sound is None or weigh(sound, limit) >= self.weight:
+            return None
+        course = carry_out(sound, self.factory, limit)
+        self.left -= course.entries + _BASE
+        same = course.verdict == self.goal
+        if loosely and course.verdict is not None and self.goal[0] != HARNESS:
+            same = course.verdict[0] == self.goal[0]
+        return course if same else None
 
-    def isolate(self) -> None:
+    def _sound(self, lines: Sequence[Line]) -> Sequence[Line] | None:
+        """The program with its definitions' faults where they are now; None if one is not what it says it is."""
+        made = []
+        kept = self._given | {id(line.move) for line in self.lines}
+        for line in lines:
+            if id(line.move) in kept:
+                made.append(line)
+            elif isinstance(line.move, AddStep) and self.goal[0].startswith("D"):
+                return None  # of a draft nobody knows whether it is valid, until it is run
+            elif isinstance(line.move, Run):
+                move = None if self._fixed else as_it_says(line.move)
+                if move is None:
+                    return None
+                made.append(replace(line, move=move))
+            else:
+                made.append(line)
+        return made
+
+    def _each(self, programs: Programs, *, loosely: bool = False) -> bool:
+        """Try programs; after a success go on at the same place, with those of the new one. Whether there was one."""
+        before, start = self.weight, 0
+        while self.left > 0:
+            for rank, lines in enumerate(programs()):
+                if rank >= start and self.attempt(lines, loosely=loosely):
+                    start = rank
+                    break
+            else:
+                break
+        return self.weight != before
+
+    # Other programs
+
+    def _rewrite(self) -> bool:
+        return self._while_affordable(lambda: rewritten(self.lines, self.names), once=False)
+
+    def _jump(self) -> bool:
+        definitions = self.goal[0].startswith("D") and not self._fixed
+        return self._while_affordable(lambda: others(self.lines, self.names, definitions=definitions), once=True)
+
+    def _while_affordable(self, programs: Programs, *, once: bool) -> bool:
+        """Try programs, and leave enough of the budget to take away what can go."""
+        reserve = int(self.budget * _RESERVE)
+        self.left -= reserve
+        try:
+            if once:
+                return self.left > 0 and any(map(self.attempt, programs()))
+            return self._each(programs)
+        finally:
+            self.left += reserve
+
+    # Taking away
+
+    def _shrink(self) -> None:
+        """Take away until nothing can go."""
+        before = None
+        while before != self.weight:
+            before = self.weight
+            self._shorten()
+            self._isolate()
+            self._flatten()
+            self._simplify()
+
+    def _shorten(self) -> None:
+        """Leave out moves, many at a time while that works."""
+        size = len(self.lines)
+        while size:
+            end = len(self.lines)
+            while end > 0:
+                start = max(end - size, 0)
+                self.attempt(without_moves(self.lines, range(start, end), self.names))
+                end = min(start, len(self.lines))
+            size //= 2
+        for index in reversed(range(len(self.lines))):
+            if index < len(self.lines) and (lines := _undrafted(self.lines, index)) is not None:
+                self.attempt(lines)
+
+    def _isolate(self) -> None:
         """Leave one execution alone, if one is enough: whichever run it came of, and whatever it was called.
 
         A start that was long on its way has its name from when it arrived, so runs and names cannot be told to belong.
         """
         runs = [index for index, line in enumerate(self.lines) if isinstance(line.move, Run)]
-        names = self.course.executions if self.course else ()
+        names = self.names
         if len(runs) < 2:  # noqa: PLR2004  # nothing to leave out
             return
         for run in runs:
@@ -99,69 +220,47 @@ class _Search:
     def _alone(self, run: int, name: str, first: str) -> bool:
         """Try the program of one run and of what is done to one execution."""
         own = [
-            _renamed(line, {name: first})
+            renamed(line, {name: first})
             for index, line in enumerate(self.lines)
             if index == run or not (isinstance(line.move, Run) or (_subject(line.move) or name) != name)
         ]
         plain = [replace(line, tape=PLAIN) if isinstance(line.move, Run) else line for line in own]
         return self.attempt(own) or self.attempt(plain)
 
-    def shorten(self) -> None:
-        """Leave out moves, many at a time while that works."""
-        size = len(self.lines)
-        while size:
-            end = len(self.lines)
-            while end > 0:
-                start = max(end - size, 0)
-                self.attempt(self._without(start, end))
-                end = min(start, len(self.lines))
-            size //= 2
-        for index in reversed(range(len(self.lines))):
-            if index < len(self.lines) and (lines := _undrafted(self.lines, index)) is not None:
-                self.attempt(lines)
-
-    def _without(self, start: int, end: int) -> list[Line]:
-        """The program without some lines; where an execution goes, those after it take over its name."""
-        runs = [index for index, line in enumerate(self.lines) if isinstance(line.move, Run)]
-        left = [index for index in runs if not start <= index < end]
-        names = self.course.executions if self.course else ()
-        before = {index: name for index, name in zip(runs, names, strict=False) if index in left}
-        renamed = {name: names[place] for place, name in enumerate(before.values()) if name != names[place]}
-        rest = [*self.lines[:start], *self.lines[end:]]
-        return [_renamed(line, renamed) for line in rest] if renamed else rest
-
-    def flatten(self) -> None:
-        """Take deviations out of the tapes."""
+    def _flatten(self) -> None:
+        """Take deviations out of the tapes, many at a time."""
         if any(line.tape != PLAIN for line in self.lines):
             self.attempt([replace(line, tape=PLAIN) for line in self.lines])
-        for index in reversed(range(len(self.lines))):
-            self._try_each(index, lambda line: (replace(line, tape=tape) for tape in _plainer(line.tape)))
+            for track in ("order", "latencies"):
+                self.attempt([replace(line, tape=replace(line.tape, **{track: b""})) for line in self.lines])
+        for index, line in enumerate(self.lines):
+            self.attempt(replaced(self.lines, index, replace(line, tape=PLAIN)))
 
-    def simplify(self) -> None:
-        """Make what the moves carry smaller."""
+    def _simplify(self) -> None:
+        """Take away steps, many at a time, and every single part."""
         for limit in range(1, self.limit):
             if self.attempt(self.lines, limit):
                 break
-        for index in reversed(range(len(self.lines))):
-            self._try_each(
-                index,
-                lambda line: (replace(line, move=move) for move in simpler(line.move, definitions=self.definitions)),
-            )
+        for index in range(len(self.lines)):
+            self._each(lambda: self._with_fewer_steps(index))  # noqa: B023  # it is done with before the next one
+        self._each(lambda: (part.lines for part in parts(self.lines, self.names)))
 
-    def _try_each(self, index: int, variants: Callable[[Line], Iterator[Line]]) -> None:
-        """Try the variants of one line, and after a success go on at the same place among the variants of the new."""
-        tried = 0
-        while index < len(self.lines):
-            for rank, line in enumerate(variants(self.lines[index])):
-                if rank >= tried:
-                    tried = rank
-                    if self.attempt((*self.lines[:index], line, *self.lines[index + 1 :])):
-                        break
-                    tried += 1
-            else:
-                return
-            if self.left <= 0:
-                return
+    def _with_fewer_steps(self, index: int) -> Iterator[Sequence[Line]]:
+        for line in self.lines[index : index + 1]:  # it may be shorter by now: what follows a violation is left out
+            yield from (replaced(self.lines, index, replace(line, move=move)) for move in _halves(line.move))
+
+
+def _halves(move: Move) -> Iterator[Move]:
+    """The start of a graph as steps, and of workflows with fewer steps, many at a time first."""
+    if isinstance(move, Run) and move.workflow is not None and (names := names_of(move.workflow)):
+        if "nodes" in move.workflow:
+            yield replace(move, workflow=_as_steps(move.workflow))
+        size = len(names) // 2
+        while size > 1:
+            for end in range(len(names), 0, -size):
+                if len(gone := names[max(end - size, 0) : end]) < len(names):  # a workflow has steps
+                    yield replace(move, workflow=without_steps(move.workflow, gone))
+            size //= 2
 
 
 def _subject(move: Move) -> str:
@@ -169,17 +268,6 @@ def _subject(move: Move) -> str:
     gate: str = getattr(move, "gate", "")
     execution: str = getattr(move, "execution", "") or gate.partition("/")[0]
     return execution
-
-
-def _renamed(line: Line, names: Mapping[str, str]) -> Line:
-    """The line for executions of other names."""
-    document = to_json(line.move)
-    if isinstance(execution := document.get("execution"), str) and execution in names:
-        document["execution"] = names[execution]
-    if isinstance(gate := document.get("gate"), str):
-        execution, slash, step = gate.partition("/")
-        document["gate"] = names.get(execution, execution) + slash + step
-    return replace(line, move=from_json(document))
 
 
 def _undrafted(lines: Sequence[Line], index: int) -> list[Line] | None:
@@ -210,101 +298,6 @@ def _is_draft_run(move: Move) -> bool:
     return isinstance(move, Run) and move.workflow is None
 
 
-def _plainer(tape: Tape) -> Iterator[Tape]:
-    """Tapes with fewer deviations, the plainest first."""
-    if tape == PLAIN:
-        return
-    yield PLAIN
-    if tape.order and tape.latencies:
-        yield replace(tape, order=b"")
-        yield replace(tape, latencies=b"")
-    for track in ("order", "latencies"):
-        found: bytes = getattr(tape, track)
-        for place in range(len(found)):
-            if found[place]:
-                yield replace(tape, **{track: found[:place] + b"\0" + found[place + 1 :]})
-    for place, byte in enumerate(tape.latencies):
-        for plain in _ROUND:
-            if plain < byte:
-                yield replace(tape, latencies=tape.latencies[:place] + bytes([plain]) + tape.latencies[place + 1 :])
-
-
-_ROUND: Final = tuple(LATENCIES.index(seconds) for seconds in sorted(set(LATENCIES)) if seconds)[::8]
-"""One latency of each size: a little, more than a tick, very much."""
-
-
-# What moves carry
-
-
-def simpler(move: Move, *, definitions: bool = True) -> Iterator[Move]:
-    """Moves of the same kind that carry less, the least first."""
-    document = to_json(move)
-    fixed = set() if definitions and not document.get("faults") else {"workflow", "step", "faults"}
-    for candidate in _smaller(move, document, fixed):
-        try:
-            made = from_json(candidate)
-        except ValueError:
-            continue
-        if not misfits(made) and made != move:
-            yield made
-
-
-def _smaller(move: Move, document: Mapping[str, Json], fixed: set[str]) -> Iterator[dict[str, Json]]:
-    plain = {"move", *fixed}  # and what is at its default: that is as plain as it gets
-    for part in fields(move):
-        default = part.default_factory() if part.default_factory is not MISSING else part.default
-        if part.name in fixed or document[part.name] == default:
-            plain.add(part.name)
-        elif default is not MISSING and part.name != "workflow":
-            yield {**document, part.name: default}
-    workflow = document.get("workflow")
-    if isinstance(workflow, dict) and "workflow" not in fixed:
-        yield from ({**document, "workflow": smaller} for smaller in _smaller_workflows(workflow))
-    for path in _paths(document, ()):
-        if len(path) > 1 and path[0] not in plain and path[-1] not in _KEEP and path[-2] not in _STEPS:
-            yield _without(document, path)
-
-
-def _smaller_workflows(workflow: Mapping[str, Json]) -> Iterator[dict[str, Json]]:
-    """Workflows with fewer steps, many at a time first; and a graph as steps."""
-    try:
-        if "nodes" in workflow:
-            yield _as_steps(workflow)
-        steps = workflow.get("steps") or workflow.get("nodes") or []
-        names = [step["id"] for step in steps]
-        size = len(names) // 2
-        while size:
-            for end in range(len(names), 0, -size):
-                if len(gone := set(names[max(end - size, 0) : end])) < len(names):  # a workflow has steps
-                    yield _without_steps(workflow, gone)
-            size //= 2
-    except (AttributeError, KeyError, TypeError):  # a workflow that is none, as a move may well carry
-        return
-
-
-def _without_steps(workflow: Mapping[str, Json], names: set[str]) -> dict[str, Json]:
-    """The workflow without these steps and whatever connects them."""
-    smaller: dict[str, Json] = copy.deepcopy(dict(workflow))
-    for key in _STEPS:
-        if key in smaller:
-            smaller[key] = [step for step in smaller[key] if step["id"] not in names]
-    for step in smaller.get("steps", []):
-        if "depends_on" in step:
-            step["depends_on"] = [source for source in step["depends_on"] if _source(source) not in names]
-            if not step["depends_on"]:
-                del step["depends_on"]
-    if "connections" in smaller:
-        smaller["connections"] = [
-            each for each in smaller["connections"] if each["source"] not in names and each["target"] not in names
-        ]
-    return smaller
-
-
-def _source(entry: Json) -> str:
-    name: str = entry if isinstance(entry, str) else entry["source"]
-    return name
-
-
 def _as_steps(graph: Mapping[str, Json]) -> dict[str, Json]:
     """A graph in the shape that is easier to read."""
     steps = {node["id"]: {"id": node["id"], **node["config"]} for node in graph["nodes"]}
@@ -315,24 +308,3 @@ def _as_steps(graph: Mapping[str, Json]) -> dict[str, Json]:
         step["depends_on"] = [*step.get("depends_on", []), entry]
     rest = {key: value for key, value in graph.items() if key not in ("nodes", "connections")}
     return {**rest, "steps": list(steps.values())}
-
-
-def _paths(value: Json, path: Path) -> Iterator[Path]:
-    """The places in a JSON value, those that hold much before what they hold."""
-    items: Sequence[tuple[str | int, Json]] = ()
-    if isinstance(value, dict):
-        items = list(value.items())
-    elif isinstance(value, list):
-        items = list(enumerate(value))
-    for key, item in items:
-        yield (*path, key)
-        yield from _paths(item, (*path, key))
-
-
-def _without(document: Mapping[str, Json], path: Path) -> dict[str, Json]:
-    smaller: dict[str, Json] = copy.deepcopy(dict(document))
-    parent: Json = smaller
-    for key in path[:-1]:
-        parent = parent[key]
-    del parent[path[-1]]
-    return smaller

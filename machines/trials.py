@@ -161,7 +161,7 @@ HARNESSES: Final[Mapping[str, Callable[[Mutant], Harness]]] = {
 }
 
 
-def _chunks(seed: int, number: int, what: str) -> Iterator[Chunk]:
+def chunks(seed: int, number: int, what: str) -> Iterator[Chunk]:
     for turn in itertools.count():
         machine, examples = ROUND[turn % len(ROUND)]
         swarm = turn // len(ROUND) % 4 == 3  # noqa: PLR2004  # the last of four
@@ -176,7 +176,7 @@ def trial(
     clean = load_target(mutant.clean)
     search = HARNESSES[harness](mutant)
     began = time.process_time()
-    for chunk in _chunks(seed, number, f"{bug}/{harness}"):
+    for chunk in chunks(seed, number, f"{bug}/{harness}"):
         if time.process_time() - began >= cpu_seconds or search.cases >= cases:
             break
         finding = search.search(chunk)

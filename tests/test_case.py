@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from machines import case as cases
 from machines.case import Case, CaseError, Line, from_text, load, reduce_tapes, replay, save, to_text
-from machines.minimise import minimise, simpler
-from machines.moves import AddStep, Cancel, Connect, Elapse, Fail, Finish, Move, Pause, Resume, Run, from_json, to_json
+from machines.minimise import minimise
+from machines.moves import AddStep, Cancel, Connect, Elapse, Fail, Finish, Move, Pause, Resume, Run, to_json
 from machines.registry import TargetError, load_target
 from machines.tape import Tape
 from machines.target import Ports
@@ -314,7 +314,8 @@ def test_a_long_program_becomes_a_short_one() -> None:
 def test_a_program_that_breaks_another_clause_is_no_smaller_one() -> None:
     case = lie(Run(ONE), Elapse(1.0), Cancel("x1"), Cancel("x1"), factory=LiarAndForgetful)
     small = minimise(case, LiarAndForgetful)
-    assert [type(line.move) for line in small.lines] == [Run, Cancel, Cancel]
+    assert [type(line.move) for line in small.lines] == [Run, Cancel]
+    assert (small.clause, small.invariant) == (case.clause, case.invariant)
     assert replay(small, LiarAndForgetful).status == 1
 
 
@@ -334,16 +335,6 @@ def test_a_draft_becomes_a_workflow() -> None:
 def test_the_budget_bounds_the_search() -> None:
     case = lie(Run(ONE), Pause("x1"), Resume("x1"), Cancel("x1"), Cancel("x1"))
     assert len(minimise(case, Liar, budget=1).lines) == 5
-
-
-def test_simpler_moves_are_moves() -> None:
-    workflow = {"id": "w", "steps": [{"id": "a", "action": "work"}, {"id": "b", "action": "work", "depends_on": ["a"]}]}
-    for move in (Run(workflow, {"a": [1, {"b": 2}]}, {"a": "instant"}), Finish("x1/a", None), Elapse(2.0)):
-        for other in simpler(move):
-            text = json.dumps(to_json(other))
-            assert json.dumps(to_json(from_json(json.loads(text)))) == text
-            assert other != move
-    assert list(simpler(Run({"steps": 5}))) is not None
 
 
 # Targets by name

@@ -147,7 +147,11 @@ BLINDNESSES: Final = (
     Blindness(
         "any_clause_will_do",
         "The minimiser takes a smaller case that violates anything for the same violation.",
-        Edit("machines.minimise", "        if course.verdict != self.goal:\n", "        if course.verdict is None:\n"),
+        Edit(
+            "machines.minimise",
+            "        same = course.verdict == self.goal\n",
+            "        same = course.verdict is not None\n",
+        ),
         ("tests/test_case.py::test_a_program_that_breaks_another_clause_is_no_smaller_one",),
     ),
     Blindness(

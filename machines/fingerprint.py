@@ -1,0 +1,54 @@
+"""Which failures are the same one: the clause, and the minimal moves with their arguments abstracted.
+
+Rule 1: of a move its kind counts, and whom it is about: by the order in which they appear, not by name. Of a workflow
+its shape counts: its steps with the names of their policies, and their connections. Values and latencies do not.
+Rule 2: it is taken of a minimal case, where everything that is left is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+from machines.case import Case
+from machines.moves import Move, Run, to_json
+from machines.parts import names_of, source_of
+
+Json: TypeAlias = Any
+Fingerprint: TypeAlias = tuple[str, ...]
+
+_NO_POLICIES: Final = frozenset({"id", "name", "title", "type", "action", "config", "depends_on"})
+
+
+def fingerprint(case: Case) -> Fingerprint:
+    """What tells a failure apart from others."""
+    names: dict[str, str] = {}
+    return (case.clause, *(_told(line.move, names) for line in case.lines))
+
+
+def _told(move: Move, names: dict[str, str]) -> str:
+    """A move without its values."""
+    document = to_json(move)
+    about = document.get("gate") or document.get("execution") or ""
+    words = [type(move).__name__, *("/".join(_called(part, names) for part in about.split("/")) for _ in about[:1])]
+    if isinstance(move, Run) and move.workflow is not None:
+        words += ["broken"] * bool(move.faults)
+        words += _shape(move.workflow, names)
+    return " ".join(words)
+
+
+def _called(name: str, names: dict[str, str]) -> str:
+    plain = name.rstrip("!")
+    return names.setdefault(plain, str(len(names) + 1)) + "!" * name.endswith("!")
+
+
+def _shape(workflow: Mapping[str, Json], names: dict[str, str]) -> Iterator[str]:
+    """Each step with its policies and its sources, and the connections of a graph."""
+    for name in names_of(workflow):
+        _called(name, names)
+    steps: list[Json] = next((workflow[key] for key in ("steps", "nodes") if isinstance(workflow.get(key), list)), [])
+    for step in filter(lambda step: isinstance(step, dict), steps):
+        policies = sorted({**step, **(step.get("config") or {})}.keys() - _NO_POLICIES)
+        sources = [_called(str(source_of(entry)), names) for entry in step.get("depends_on") or ()]
+        yield f"[{','.join([*policies, *(f'<{source}' for source in sources)])}]"
+    yield from sorted(key for key in workflow if key not in {"id", "name", "steps", "nodes"})

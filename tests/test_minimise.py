@@ -1,0 +1,306 @@
+"""A case becomes small: nothing of it can go, it is as short as its bug's witness, and the same for every seed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from machines import minimal
+from machines.case import Case, Line, carry_out, from_text, load, to_text
+from machines.fingerprint import fingerprint
+from machines.inserting import others
+from machines.minimise import UNFINISHED, can_go, minimise
+from machines.moves import AddStep, Cancel, Connect, Elapse, Fail, Finish, Move, Pause, Resume, Run, to_json
+from machines.mutants import MUTANTS
+from machines.mutants.catalogue import place
+from machines.parts import names_of, parts, parts_of, without, without_moves
+from machines.plainness import ROUND, by_key, weigh
+from machines.rewriting import rewritten
+from machines.soundness import as_it_says
+from machines.tape import Tape
+
+STEP = {"id": "a", "action": "work"}
+ONE = {"id": "w", "steps": [STEP]}
+TWO = {"id": "w", "steps": [STEP, {"id": "b", "action": "work", "depends_on": ["a"]}]}
+GRAPH = {
+    "id": "w",
+    "nodes": [{"id": "a", "config": {"action": "work"}}, {"id": "b", "config": {"action": "work", "timeout": 1}}],
+    "connections": [{"source": "a", "target": "b", "condition": "a.n > 0"}],
+}
+
+SAMPLE = (
+    *("cancelled_twice", "on_after_the_end", "refusals_are_not_sent", "first_fault_only", "null_is_no_output"),
+    *("actions_survive_the_cancel", "output_schema_ignored", "resumed_by_a_new_start", "told_twice_after_a_reconnect"),
+)
+"""Bugs of many classes whose cases are found, and made small, in a second or less."""
+SEEDS = 3
+
+
+def program(*moves: Move) -> tuple[Line, ...]:
+    return tuple(map(Line, moves))
+
+
+def case_of(bug: str, *lines: Line, slots: int = 2) -> Case:
+    """The case of a program that shows a bug."""
+    course = carry_out(lines, MUTANTS[bug].plant(), slots)
+    assert course.verdict is not None
+    return Case(lines, *course.verdict, course.sentence, course.digest, max_concurrent_steps=slots)
+
+
+def told(lines: tuple[Line, ...]) -> list[dict[str, Any]]:
+    return [line.to_json() for line in lines]
+
+
+class TestParts:
+    def test_each_is_told(self) -> None:
+        lines = (
+            Line(Run({**TWO, "timeout": 5}, {"a": 1}, {"a": "instant"}), Tape(b"\0\x80", b"\1")),
+            Line(Elapse(1.0)),
+        )
+        assert [(part.kind, part.text) for part in parts(lines)] == [
+            ("move", "move 1, run a; b after a [timeout=5] with {'a': 1}"),
+            ("argument", "input of move 1"),
+            ("argument", "manners of move 1"),
+            ("step", "step a of move 1"),
+            ("step", "step b of move 1"),
+            ("connection", "workflow.steps.1.depends_on.0 of move 1"),
+            ("argument", "workflow.timeout of move 1"),
+            ("argument", "input.a of move 1"),
+            ("argument", "manners.a of move 1"),
+            ("deviation", "latencies[1] of move 1"),
+            ("deviation", "order[0] of move 1"),
+            ("move", "move 2, 1 seconds pass"),
+            ("argument", "seconds of move 2"),
+        ]
+
+    def test_the_rest_is_a_program(self) -> None:
+        lines = program(Run(TWO), Connect("a", "b", "a.n > 0"), AddStep({**STEP, "timeout": 1}), Resume("x1", {"a": 1}))
+        for part in parts(lines):
+            assert json.loads(json.dumps(told(part.lines))) == told(part.lines)
+            assert weigh(part.lines, 2) < weigh(lines, 2), part.text
+
+    def test_a_step_goes_with_its_connections(self) -> None:
+        gone = [smaller for kind, _, smaller in parts_of(Run(TWO)) if kind == "step"]
+        assert [to_json(move)["workflow"]["steps"] for move in gone] == [[{**STEP, "id": "b"}], [STEP]]
+        gone = [smaller for kind, _, smaller in parts_of(Run(GRAPH)) if kind == "step"]
+        assert [to_json(move)["workflow"]["connections"] for move in gone] == [[], []]
+
+    def test_a_start_goes_with_its_name(self) -> None:
+        lines = program(Run(ONE), Run(TWO), Run(ONE), Cancel("x3"), Finish("x2/a"), Cancel("other"))
+        rest = without_moves(lines, [0], ["x1", "x2", "x3"])
+        assert [line.move for line in rest] == [Run(TWO), Run(ONE), Cancel("x2"), Finish("x1/a"), Cancel("other")]
+        assert without_moves(lines, [3], ["x1", "x2", "x3"]) == (*lines[:3], *lines[4:])
+
+    def test_of_what_is_no_workflow_there_are_none(self) -> None:
+        odd: tuple[Any, ...] = ({}, {"steps": 5}, {"steps": ["a"]}, {"steps": [{"id": 7}]}, None)
+        for workflow in odd:
+            assert names_of(workflow) == []
+        assert [kind for kind, _, _ in parts_of(Run({"id": "w", "steps": [{"id": 7}]}))] == []
+
+    def test_a_list_of_connections_goes_with_its_last(self) -> None:
+        assert without({"a": {"depends_on": ["b"]}}, ("a", "depends_on", 0)) == {"a": {}}
+        assert without({"a": {"depends_on": ["b", "c"]}}, ("a", "depends_on", 0)) == {"a": {"depends_on": ["c"]}}
+
+
+class TestPlainness:
+    def test_less_is_plainer(self) -> None:
+        late = Line(Cancel("x1"), Tape(bytes([ROUND[0]])))
+        ladder = [
+            program(Run(ONE)),
+            program(Run({**ONE, "timeout": 1})),
+            program(Run({**ONE, "timeout": 2})),
+            program(Run(TWO)),
+            program(Run(GRAPH)),
+            program(Run(ONE), Finish("x1/a")),
+            program(Run(ONE), Finish("x1/a", None)),
+            program(Run(ONE), Cancel("x1")),
+            (*program(Run(ONE)), late),
+            (*program(Run(ONE)), replace(late, tape=Tape(bytes([ROUND[1]])))),
+            (*program(Run(ONE)), replace(late, tape=Tape(b"\x81"))),
+            program(Run(ONE), Cancel("x1"), Pause("x1")),
+        ]
+        weights = [weigh(lines, 1) for lines in ladder]
+        assert weights[6] > weights[7], "an argument counts for more than the kind of a move"
+        weights[6], weights[7] = weights[7], weights[6]
+        assert weights == sorted(weights)
+        assert weigh(ladder[0], 1) < weigh(ladder[0], 2)
+
+    def test_any_values_can_be_compared(self) -> None:
+        values = [None, True, 1, 0, 2.5, "", "a", [], [1], {}, {"b": [None]}, {"a": 1, "b": 2}]
+        weights = sorted(weigh(program(Finish("x1/a", value)), 1) for value in values)
+        assert all(one < other for one, other in itertools.pairwise(weights))
+
+    def test_keys_have_an_order(self) -> None:
+        assert list(by_key([{"b": 1, "steps": [], "a": 2, "id": 3}])[0]) == ["id", "steps", "a", "b"]
+
+
+class TestSoundness:
+    def test_what_is_valid_stays_so(self) -> None:
+        assert as_it_says(Run(TWO)) == Run(TWO)
+        assert as_it_says(Run(None)) == Run(None)
+        assert as_it_says(Cancel("x1")) == Cancel("x1")
+        assert as_it_says(Run({**ONE, "timeout": 0})) is None
+
+    def test_faults_are_where_they_are_now(self) -> None:
+        broken = {"id": "w", "steps": [{**STEP, "timeout": 0}]}
+        assert as_it_says(Run(broken, faults=["steps[3].timeout"])) == Run(broken, faults=["steps[0].timeout"])
+        assert as_it_says(Run(broken, faults=["steps[0].timeout"])) == Run(broken, faults=["steps[0].timeout"])
+        assert as_it_says(Run(broken, faults=["steps[0].timeout nobody"])) is None
+        assert as_it_says(Run(broken, faults=["steps[0].id"])) is None
+        assert as_it_says(Run(ONE, faults=["steps[0].id"])) == Run(ONE)
+
+
+class TestOtherPrograms:
+    @pytest.mark.parametrize("bug", SAMPLE)
+    def test_they_are_programs(self, bug: str) -> None:
+        witness = load(place(bug))
+        for made in (rewritten(witness.lines, ["x1"]), others(witness.lines, ["x1"], definitions=True)):
+            for lines in made:
+                again = from_text(to_text(replace(witness, lines=tuple(lines))))
+                assert told(again.lines) == told(tuple(lines))
+
+    def test_names_change_everywhere(self) -> None:
+        workflow = {
+            "id": "w",
+            "steps": [
+                {"id": "d", "action": "work"},
+                {
+                    "id": "c",
+                    "action": "work",
+                    "depends_on": ["d", {"source": "d", "condition": "d.n > input.d && ${d.n} > 1"}],
+                    "parameters": {"d": "${d.n} of ${input.d}"},
+                },
+            ],
+        }
+        lines = program(Run(workflow, {"d": 1}, {"d": "stubborn", "c!": "instant"}), Fail("x1/c!"), Finish("x2/d"))
+        made = next(
+            made for made in rewritten(lines, ["x1"]) if names_of(to_json(made[0].move).get("workflow")) == ["a", "b"]
+        )
+        run = to_json(made[0].move)
+        assert run["workflow"]["steps"][1] == {
+            "id": "b",
+            "action": "work",
+            "depends_on": ["a", {"source": "a", "condition": "a.n > input.d && ${a.n} > 1"}],
+            "parameters": {"d": "${a.n} of ${input.d}"},
+        }
+        assert run["manners"] == {"a": "stubborn", "b!": "instant"}
+        assert [line.move for line in made[1:]] == [Fail("x1/b!"), Finish("x2/d")]
+
+
+class TestNothingCanGo:
+    def test_of_a_large_case_much_can_go(self) -> None:
+        case = case_of(
+            "cancelled_twice",
+            Line(Run(TWO, {"n": 1}, {"a": "stubborn"}), Tape(b"\x80")),
+            *program(Cancel("x1"), Elapse(0.01), Cancel("x1")),
+        )
+        factory = MUTANTS["cancelled_twice"].plant()
+        gone = list(can_go(case, factory))
+        assert {part.kind for part in gone} == {"move", "step", "connection", "argument", "deviation"}
+        assert [part.text for part in gone if part.kind == "move"] == ["move 3, 0.01 seconds pass"]
+        small = minimise(case, factory)
+        assert list(can_go(small, factory)) == []
+        assert [to_json(line.move) for line in small.lines] == [
+            to_json(move) for move in (Run(ONE, manners={"a": "stubborn"}), Cancel("x1"), Cancel("x1"))
+        ]
+        assert minimise(small, factory) == small
+
+    def test_of_a_case_that_holds_nothing_is_said(self) -> None:
+        case = case_of("cancelled_twice", *program(Run(ONE, {}, {"a": "stubborn"}), Cancel("x1"), Cancel("x1")))
+        assert list(can_go(replace(case, target="builtin"))) == []
+
+    def test_the_bound_is_told(self) -> None:
+        lines = program(Run(TWO, {"n": 1}, {"a": "stubborn"}), Cancel("x1"), Elapse(0.01), Cancel("x1"))
+        case = case_of("cancelled_twice", *lines)
+        factory = MUTANTS["cancelled_twice"].plant()
+        small = minimise(case, factory, budget=200)
+        assert small.extra == {UNFINISHED: 200}
+        assert weigh(small.lines, small.max_concurrent_steps) < weigh(case.lines, case.max_concurrent_steps)
+        assert UNFINISHED not in minimise(from_text(to_text(small)), factory).extra
+
+    def test_a_definition_is_broken_where_its_case_says(self) -> None:
+        broken = {
+            "id": "w",
+            "timeout": 0,
+            "steps": [{"id": "s0", "action": "work"}, {"id": "s1", "action": "work", "timeout": 0, "retries": {}}],
+        }
+        case = case_of("first_fault_only", Line(Run(broken, faults=["timeout", "steps[1].timeout"])))
+        small = minimise(case, MUTANTS["first_fault_only"].plant())
+        assert [to_json(line.move)["workflow"] for line in small.lines] == [{"id": "", "steps": [{**STEP, "id": ""}]}]
+        assert [to_json(line.move)["faults"] for line in small.lines] == [["steps[0].id", "id"]]
+
+    def test_a_definition_that_is_not_what_it_says_is_left_alone(self) -> None:
+        odd = {"id": "w", "tiemout": 1, "steps": [{**STEP, "timeout": 1}, {"id": "b", "action": "work"}]}
+        case = case_of("first_fault_only", *program(Elapse(1.0), Run(odd)))
+        small = minimise(case, MUTANTS["first_fault_only"].plant())
+        assert [line.move for line in small.lines] == [Run(odd)]
+
+
+@pytest.mark.parametrize("bug", SAMPLE)
+def test_every_seed_comes_to_the_same_small_case(bug: str) -> None:
+    row = minimal.measure(bug, "random", range(SEEDS), 4000)
+    assert len(row.small) == SEEDS
+    assert (row.minimal, row.short) == (SEEDS, SEEDS)
+    assert len(row.prints) == 1, row.programs
+
+
+class TestTheCommand:
+    def test_it_measures(self, tmp_path: Path) -> None:
+        out = tmp_path / "out.json"
+        result = CliRunner().invoke(
+            minimal.minimal, ["--only", "paused_twice", "--seeds", "2", "--json", str(out)], standalone_mode=False
+        )
+        assert "paused_twice: 2 cases; 2 1-minimal; moves [2, 2], witness" in result.output
+        assert "kept: 2 of 2 cases are 1-minimal (100.0 %, at least 95 %)" in result.output
+        assert result.return_value in (0, 1)  # seconds are among the floors
+        (row,) = json.loads(out.read_text(encoding="utf-8"))["bugs"]
+        assert [each["moves"] for each in row["cases"]] == [2, 2]
+
+    def test_what_is_not_found_is_told(self) -> None:
+        result = CliRunner().invoke(
+            minimal.minimal, ["--only", "two_recoveries_at_once", "--seeds", "1", "--cases", "1"], standalone_mode=False
+        )
+        assert "two_recoveries_at_once: 0 cases, 1 not found" in result.output
+        assert "NOT KEPT: nothing was found" in result.output
+        assert result.return_value == 1
+
+    def test_what_can_go_is_told(self) -> None:
+        case = load(place("paused_twice"))
+        small = minimal.Small(0, replace(case, extra={UNFINISHED: 5}), 9, 1.0, ("move 2",))
+        row = minimal.Row("paused_twice", 2, 1, (small,))
+        assert minimal._told(row).endswith("1 at the bound of 400000; can go: move 2")
+        assert [met for met, _ in minimal._floors([row])] == [False, False, True, True, True]
+
+    def test_good_ones_become_witnesses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(minimal, "keep", lambda cases: [name for name, _ in cases])
+        result = CliRunner().invoke(
+            minimal.minimal, ["--only", "paused_twice", "--seeds", "1", "--keep-witnesses"], standalone_mode=False
+        )
+        assert "1 new witness: paused_twice" in result.output
+
+
+def test_a_fingerprint_knows_no_values() -> None:
+    first = case_of("cancelled_twice", *program(Run(ONE, {"a": 1}, {"a": "stubborn"}), Cancel("x1"), Cancel("x1")))
+    other = {"id": "v", "steps": [{"id": "z", "action": "work"}]}
+    again = case_of("cancelled_twice", *program(Run(other, {"a": 2}, {"z": "stubborn"}), Cancel("x1"), Cancel("x1")))
+    assert fingerprint(first) == fingerprint(again) == ("K1", "Run []", "Cancel 2", "Cancel 2")
+    longer = replace(first, lines=(*first.lines, *program(Finish("x1/a"))))
+    assert fingerprint(longer) == ("K1", "Run []", "Cancel 2", "Cancel 2", "Finish 2/1")
+    whole = replace(
+        first, lines=program(Run({**TWO, "timeout": 3}), Run(GRAPH), Run(None), Elapse(), Run(ONE, faults=["id"]))
+    )
+    assert fingerprint(whole) == (
+        "K1",
+        "Run [] [<1] timeout",
+        "Run [] [timeout] connections",
+        "Run",
+        "Elapse",
+        "Run broken []",
+    )
+    assert fingerprint(replace(first, clause="K2")) != fingerprint(first)
