@@ -2,8 +2,8 @@
 
 Rule 1: a worker shares nothing but a pipe with its campaign: one that dies or hangs takes no other with it.
 Rule 2: a worker is asked to stop between two chunks, so chunks are short; one that does not stop is ended, and told of.
-Rule 3: the same failure is reported once, with how often it came: one clause, one invariant, one set of moves. Nothing
-is left out of the counts.
+Rule 3: the same failure is reported once, with how often it came and its smallest case: one clause, and the same
+minimal moves but for their arguments. What was not made small counts with what its kind was last found to be.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from machines.case import Case, CaseError, from_text, save, to_text
+from machines.fingerprint import Fingerprint, ViolationKind, fingerprint
 from machines.searching import Chunk, Plan, Report, Searcher, Trouble, derive
 from machines.workers import begin
 
@@ -87,7 +88,9 @@ class Totals:
     reach_of: dict[str, Counter[str]] = field(default_factory=dict)
     tallies_of: dict[str, Counter[str]] = field(default_factory=dict)
     """By machine: what was counted to know what is wasted."""
-    failures: dict[tuple[str, ...], Failure] = field(default_factory=dict)
+    failures: dict[Fingerprint, Failure] = field(default_factory=dict)
+    fingerprints: dict[ViolationKind, Fingerprint] = field(default_factory=dict)
+    """What violations of a kind were last found to be, once one of them was small."""
     troubles: dict[tuple[str, str], Found] = field(default_factory=dict)
     interrupted: bool = False
 
@@ -114,22 +117,24 @@ class Totals:
         self.reach_of.setdefault(report.machine, Counter()).update(report.reach)
         self.tallies_of.setdefault(report.machine, Counter()).update(report.tallies)
         if report.found is not None:
-            self._add_failure(from_text(report.found), report.program)
-        if report.known is not None:
-            self._count_again(*report.known)
+            self._add_failure(from_text(report.found), report.program, report.kind)
+        elif report.kind is not None and report.trouble is None:
+            self._count_again(report.kind)
         if report.trouble is not None:
             self.add_trouble(report.trouble)
 
-    def _count_again(self, clause: str, invariant: str) -> None:
-        """A violation that nobody looked into, since others of its kind were: it counts with the first of them."""
-        same = next((failure for key, failure in self.failures.items() if key[:2] == (clause, invariant)), None)
-        if same is None:
-            self.add_trouble(Trouble("harness error", f"{clause} ({invariant}) was violated again; no case shows it"))
+    def _count_again(self, kind: ViolationKind) -> None:
+        """A violation that nobody looked into, since others of its kind were: it counts with the last of them."""
+        if (key := self.fingerprints.get(kind)) is None:
+            sentence = f"{kind[0]} ({kind[1]}) was violated again; no case shows it"
+            self.add_trouble(Trouble("harness error", sentence))
         else:
-            same.count += 1
+            self.failures[key].count += 1
 
-    def _add_failure(self, case: Case, program: tuple[str, ...]) -> None:
-        key = (case.clause, case.invariant, *sorted({type(line.move).__name__ for line in case.lines}))
+    def _add_failure(self, case: Case, program: tuple[str, ...], kind: ViolationKind | None) -> None:
+        key = fingerprint(case)
+        if kind is not None:
+            self.fingerprints[kind] = key
         known = self.failures.get(key)
         if known is None:
             self.failures[key] = Failure(case, program, path=self._save(case))

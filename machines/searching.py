@@ -3,7 +3,8 @@
 Rule 1: a chunk is one Hypothesis run of one machine with a seed of its own, made from the campaign's: Hypothesis keeps
 memory as long as a run lasts, and a run cannot be stopped half-way.
 Rule 2: Hypothesis generates, and does not shrink: ``machines.minimise`` takes a second where shrinking takes ten, and
-its cost is bounded. So a failure that comes again and again costs little, and none is passed over.
+its cost is bounded. What comes again and again is looked into less and less often (`worth_a_look`), by its kind, so
+that a rare bug is not taken for a common one of the same clause; and none is passed over: all are counted.
 Rule 3: what Hypothesis itself raises is trouble with the harness, and so is every exception that is no violation.
 """
 
@@ -24,8 +25,9 @@ from hypothesis.errors import HypothesisException
 from hypothesis.stateful import get_state_machine_test
 
 from machines.case import HARNESS, VIOLATED, Case, CaseError, carry_out, case_of, from_text, replay, to_text
+from machines.fingerprint import ViolationKind, kind_of
 from machines.lifecycle import WorldMachine
-from machines.minimise import BUDGET, minimise
+from machines.minimise import minimise
 from machines.moves import tell
 from machines.own_workflow import machine_for
 from machines.registry import BUILTIN, MACHINES, load_target, target_of_machine
@@ -37,8 +39,10 @@ Json: TypeAlias = Any
 
 STEPS: Final = 30
 """Moves that a machine makes in a case, at most."""
-LOOKED_INTO: Final = 8
-"""How often a searcher minimises violations of one invariant; from then on they are only counted."""
+LOOKED_INTO: Final = 4
+"""How often a searcher minimises violations of one kind; from then on the 8th, the 16th, the 32nd... the rest count."""
+_BUDGET: Final = 150_000
+"""Entries of history that this may cost each time: some four seconds, so that a worker that is to stop soon does."""
 _SHOWN: Final = 500
 
 
@@ -95,8 +99,8 @@ class Report:
     """The case that was found, as text."""
     program: tuple[str, ...] = ()
     """Its moves in words, their deviations marked."""
-    known: tuple[str, str] | None = None
-    """The clause and the invariant of one that was found, and only counted."""
+    kind: ViolationKind | None = None
+    """The kind of the violation that was found; without a case it is only counted."""
     trouble: Trouble | None = None
     tallies: Mapping[str, int] = field(default_factory=dict)
     """What was counted to know what is wasted."""
@@ -107,6 +111,11 @@ def derive(campaign: int, worker: int, number: int, machine: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{campaign}/{worker}/{number}/{machine}".encode()).digest()[:8], "big")
 
 
+def worth_a_look(times: int) -> bool:
+    """Whether a violation is made small that is of a kind that came so many times, this one too."""
+    return times <= LOOKED_INTO or times & (times - 1) == 0
+
+
 class Searcher:
     """Runs chunks, in this process, one after the other."""
 
@@ -114,7 +123,8 @@ class Searcher:
         self.plan = plan
         self.factories: dict[str, TargetFactory] = {}
         """By machine: what makes its target."""
-        self._minimised: Counter[tuple[str, str]] = Counter()
+        self._came: Counter[ViolationKind] = Counter()
+        """How often violations of a kind came."""
         self._machines: dict[tuple[str, bool], type[WorldMachine]] = {}
         self._reach: Counter[str] = Counter()
         self._tallies: Counter[str] = Counter()
@@ -198,10 +208,11 @@ class Searcher:
         )
 
     def _look_into(self, report: Report, violation: Violation) -> Report:
-        key = (violation.clause, violation.invariant)
-        self._minimised[key] += 1
-        if self._minimised[key] > LOOKED_INTO:
-            return replace(report, known=key)
+        kind = kind_of(violation)
+        self._came[kind] += 1
+        report = replace(report, kind=kind)
+        if not worth_a_look(self._came[kind]):
+            return report
         case = self._case(report.machine, violation)
         try:
             case = from_text(to_text(case))
@@ -209,13 +220,13 @@ class Searcher:
             course = carry_out(case.lines, factory, case.max_concurrent_steps)
             if course.error is not None:  # what looked like a violation is what it left behind
                 return self._explain(report, course.error)
-            small = minimise(case, factory, budget=BUDGET // self._minimised[key])
+            small = minimise(case, factory, budget=_BUDGET)
             outcome = replay(small, factory)
         except CaseError as error:
-            trouble = Trouble("harness error", f"{key[0]} ({key[1]}) was violated, but the case is none: {error}")
+            trouble = Trouble("harness error", f"{kind[0]} ({kind[1]}) was violated, but the case is none: {error}")
             return replace(report, trouble=replace(trouble, details=_program(case)))
         if (outcome.status, outcome.digest) != (VIOLATED, small.digest):
-            message = f"{key[0]} ({key[1]}) was violated, but not again when the case was replayed"
+            message = f"{kind[0]} ({kind[1]}) was violated, but not again when the case was replayed"
             return replace(report, trouble=Trouble("harness error", message, _program(case), to_text(case)))
         return replace(report, found=to_text(small), program=tuple(played.tell() for played in outcome.played))
 
@@ -226,13 +237,14 @@ class Searcher:
         if isinstance(error, HypothesisException):
             return replace(report, trouble=Trouble("hypothesis", message, details))
         trouble = Trouble("harness error", message, details)
-        self._minimised[HARNESS, type(error).__name__] += 1
-        often = self._minimised[HARNESS, type(error).__name__] > LOOKED_INTO
+        kind = (HARNESS, type(error).__name__, "")
+        self._came[kind] += 1
+        often = not worth_a_look(self._came[kind])
         if self._last is not None and self._last.world is not None and not often:
             raised = Violation(HARNESS, type(error).__name__, message, len(self._last.world.history))
             with contextlib.suppress(CaseError):
                 case = from_text(to_text(self._case(report.machine, raised)))
-                case = minimise(case, self.factory_of(report.machine), budget=BUDGET // LOOKED_INTO)
+                case = minimise(case, self.factory_of(report.machine), budget=_BUDGET // LOOKED_INTO)
                 trouble = replace(trouble, details=f"{_program(case)}\n{details}", case=to_text(case))
         return replace(report, trouble=trouble)
 

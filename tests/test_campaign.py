@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,12 +15,16 @@ from engine.definition import parse_workflow
 from engine.errors import DefinitionError
 from machines import campaign, searching
 from machines.campaign import Campaign, Totals
-from machines.case import Case, Line, from_text, load, replay, to_text
+from machines.case import Case, Line, carry_out, from_text, load, replay, to_text
+from machines.fingerprint import kind_of
+from machines.minimise import minimise
 from machines.moves import Cancel, Elapse, Pause, Run
+from machines.mutants import MUTANTS
 from machines.own_workflow import OwnWorkflowError, machine_for, read_workflow, with_our_actions
 from machines.registry import load_target
-from machines.searching import LOOKED_INTO, Chunk, Plan, Report, Searcher, Trouble, derive
+from machines.searching import LOOKED_INTO, Chunk, Plan, Report, Searcher, Trouble, derive, worth_a_look
 from machines.targets.builtin import builtin
+from model.judge import Violation
 
 DATA = Path(__file__).parent / "data"
 
@@ -118,10 +123,13 @@ def test_what_is_well_known_is_only_counted(planted: Path) -> None:
     searcher = Searcher(Plan(1, target="planted_bugs:Liar"))
     first = searcher.run(chunk())
     assert first.found is not None
-    key = (from_text(first.found).clause, from_text(first.found).invariant)
-    searcher._minimised[key] = LOOKED_INTO
+    assert first.kind is not None
+    assert first.kind[:2] == (from_text(first.found).clause, from_text(first.found).invariant)
+    searcher._came[first.kind] = LOOKED_INTO
     again = searcher.run(chunk())
-    assert (again.found, again.known) == (None, key)
+    assert (again.found, again.kind) == (None, first.kind)
+    searcher._came[first.kind] = 2 * LOOKED_INTO - 1
+    assert searcher.run(chunk()).found is not None
 
 
 def test_an_exception_in_a_case_is_an_error_of_the_harness(planted: Path) -> None:
@@ -135,7 +143,7 @@ def test_an_exception_in_a_case_is_an_error_of_the_harness(planted: Path) -> Non
     assert report.trouble.details.startswith("1. run ")
     assert report.trouble.case is not None
     assert len(from_text(report.trouble.case).lines) <= 2
-    searcher._minimised["harness", "KeyError"] = LOOKED_INTO
+    searcher._came["harness", "KeyError", ""] = LOOKED_INTO
     again = searcher.run(chunk()).trouble
     assert again is not None
     assert again.case is None
@@ -173,21 +181,22 @@ def test_a_chunk_is_as_long_as_the_time_allows() -> None:
 
 def found(*moves: Any, digest: str = "d1", clause: str = "F4") -> Report:
     case = Case(tuple(map(Line, moves)), clause, "newest_first", "so it was", digest)
-    return Report("lifecycle", 3, 9, 0.5, {"x": 2}, to_text(case), tuple(str(move) for move in moves))
+    program = tuple(str(move) for move in moves)
+    return Report("lifecycle", 3, 9, 0.5, {"x": 2}, to_text(case), program, (clause, "newest_first", digest))
 
 
 def test_one_bug_is_one_failure(tmp_path: Path) -> None:
     totals = Totals(Plan(1, directory=tmp_path))
-    long = found(Run({"id": "w"}), Cancel("x1"), Cancel("x1"), digest="long")
+    long = found(Run({"id": "w", "steps": []}, {"a": 1}), Cancel("x2"), digest="long")
     for report in (
         long,
         found(Run({"id": "w"}), Cancel("x1"), digest="short"),
         long,
         found(Run({"id": "w"}), Pause("x")),
+        replace(long, found=None),
     ):
         totals.add(report)
-    totals.add(replace(long, found=None, known=("F4", "newest_first")))
-    assert [(len(failure.case.lines), failure.count) for failure in totals.failures.values()] == [(2, 4), (2, 1)]
+    assert [(failure.case.digest, failure.count) for failure in totals.failures.values()] == [("short", 4), ("d1", 1)]
     assert (totals.cases, totals.moves, totals.hits, totals.reach["x"]) == (15, 45, 5, 10)
     names = sorted(path.name for path in (tmp_path / "cases").iterdir())
     assert names == ["F4-newest_first-d1.json", "F4-newest_first-short.json"]
@@ -196,11 +205,61 @@ def test_one_bug_is_one_failure(tmp_path: Path) -> None:
         assert load(failure.path) == failure.case
 
 
+def hunted(target: str, chunks: int, directory: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Totals, int]:
+    """What comes of so many chunks of one search, and how many cases were made small."""
+    searcher, totals, small = Searcher(Plan(1, target=target)), Totals(Plan(1, directory=directory)), 0
+
+    def minimised(*arguments: Any, **options: Any) -> Case:
+        nonlocal small
+        small += 1
+        return minimise(*arguments, **options)
+
+    monkeypatch.setattr(searching, "minimise", minimised)
+    for number in range(chunks):
+        totals.add(searcher.run(chunk(number)))
+    return totals, small
+
+
+def test_a_bug_that_comes_again_and_again_is_one_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    totals, small = hunted("machines.mutants:cancelled_twice", 8, tmp_path, monkeypatch)
+    assert totals.troubles == {}
+    assert {key[0] for key in totals.failures} == {"K1"}
+    assert len(totals.failures) == 1
+    assert totals.hits > LOOKED_INTO
+    assert small <= len(totals.fingerprints) * (LOOKED_INTO + totals.hits.bit_length())
+
+
+def test_looks_become_rare() -> None:
+    looked = [times for times in range(1, 1001) if worth_a_look(times)]
+    assert looked == [1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512]
+
+
+def test_two_bugs_of_one_clause_stay_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One accepts a cancel twice, the other one denies a cancel under a pause: K1 is what both break."""
+    one, other = MUTANTS["cancelled_twice"], MUTANTS["cancel_under_a_pause_is_denied"]
+    assert one.clause == other.clause
+    module = ModuleType("twins")
+    module.both = replace(one, edits=(*one.edits, *other.edits)).plant()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "twins", module)
+    totals, _ = hunted("twins:both", 12, tmp_path, monkeypatch)
+    assert totals.troubles == {}
+    small = [failure.case for failure in totals.failures.values() if failure.case.clause == one.clause]
+    for bug in (one, other):
+        alone = [carry_out(case.lines, bug.plant(), case.max_concurrent_steps).verdict for case in small]
+        assert any(verdict is not None for verdict in alone), bug.name
+        assert not all(verdict is not None for verdict in alone), bug.name
+
+
+def test_a_kind_is_a_sentence_without_what_it_says_it_of() -> None:
+    violation = Violation("F1", "one_call", "step 'a' attempt 1 of x1 began a second time, [1, {}] of it", 3)
+    assert kind_of(violation) == ("F1", "one_call", "step attempt of began second time,")
+
+
 def test_trouble_is_told_once(tmp_path: Path) -> None:
     totals = Totals(Plan(1, directory=tmp_path))
     for number in range(3):
         totals.add(Report("lifecycle", 1, 1, 0.1, {}, trouble=Trouble("hypothesis", f"after {number} tries")))
-    totals.add(Report("lifecycle", 1, 1, 0.1, {}, known=("F4", "newest_first")))
+    totals.add(Report("lifecycle", 1, 1, 0.1, {}, kind=("F4", "newest_first", "")))
     assert [entry.count for entry in totals.troubles.values()] == [3, 1]
 
 
