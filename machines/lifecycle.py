@@ -38,6 +38,7 @@ from machines.strategies import (
     INDEX,
     INPUTS,
     JUST_BEFORE,
+    MEETINGS,
     NAMES,
     NEW_INPUTS,
     OUTPUTS,
@@ -47,7 +48,7 @@ from machines.strategies import (
     Character,
     Drawn,
 )
-from machines.tape import Tape
+from machines.tape import PLAIN, Tape
 from machines.target import TargetFactory
 from machines.targets.builtin import builtin
 from machines.world import ContractViolated, World
@@ -172,6 +173,12 @@ class WorldMachine(RuleBasedStateMachine):
         """Those of them that nobody has cancelled."""
         return [] if self.world is None else [g.name for g in self.world.gates if not g.told and not g.interrupted]
 
+    def may_meet_a_timer(self) -> bool:
+        """Whether the engine has set a timer, while anything runs."""
+        if self.world is None or self.world.loop.next_timer() is None:
+            return False
+        return bool(self.quiet_gates() and self.standing(Phase.RUNNING))
+
     def stubborn_gates(self) -> list[str]:
         """Those of them that were cancelled and did not end."""
         return [] if self.world is None else [g.name for g in self.world.gates if g.interrupted and not g.told]
@@ -254,6 +261,18 @@ class ExecutionRules(WorldMachine):
     def reach_timer(self, before: float, tape: Tape) -> None:
         """Time passes until the engine's next timer, or just before it."""
         self.play(Elapse(None, before), tape)
+
+    @precondition(lambda self: self.may_meet_a_timer())
+    @rule(before=JUST_BEFORE, index=INDEX, what=MEETINGS, tape=TAPES)
+    def meet_timer(self, before: float, index: int, what: type[Finish | Fail | Pause | Cancel], tape: Tape) -> None:
+        """Time passes until just before the engine's next timer, and then something comes that has to race it."""
+        self.play(Elapse(None, before), PLAIN)
+        gates, running = self.quiet_gates(), self.standing(Phase.RUNNING)
+        if issubclass(what, Finish | Fail):
+            if gates:
+                self.play(what(gates[index % len(gates)]), tape)
+        elif running and self.can(what.__name__.lower()) and not (self.calm and what is Cancel):
+            self.play(what(running[index % len(running)]), tape)
 
     @precondition(lambda self: self.world is not None and self.world.astir())
     @rule(seconds=SECONDS, tape=TAPES)

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from hypothesis import strategies as st
 
-from machines.moves import NO_JSON, Manner
+from machines.moves import NO_JSON, Cancel, Fail, Finish, Manner, Pause
 from machines.tape import PLAIN, Tape
 
 Json: TypeAlias = Any
@@ -109,6 +109,8 @@ CALM: Final = st.sampled_from((False, True, True, False))
 INDEX: Final = st.integers(0, 7)
 SECONDS: Final = st.sampled_from((1.0, 0.5, 0.999, 5.0, 0.01, 60.0, 1.0))
 
+MEETINGS: Final = st.sampled_from((Finish, Cancel, Fail, Pause))
+"""What may come just before a timer."""
 JUST_BEFORE: Final = st.sampled_from((0.0, 0.0005, 0.0015, 0.0005, 0.0))
 
 _MODES: Final = table("plain", (110, "latencies"), (30, "both"), (20, "order"))
