@@ -234,6 +234,15 @@ class ExecutionRules(WorldMachine):
         running = self.standing(Phase.RUNNING)
         self.play(Pause(running[index % len(running)]), tape)
 
+    @precondition(lambda self: self.can("pause") and self.standing(Phase.RUNNING))
+    @rule(index=INDEX, tape=TAPES, next_tape=TAPES)
+    def pause_briefly(self, index: int, tape: Tape, next_tape: Tape) -> None:
+        """A running execution is paused, and resumed while all that was on its way still is."""
+        running = self.standing(Phase.RUNNING)
+        name = running[index % len(running)]
+        self.play(Pause(name), tape)
+        self.play(Resume(name), next_tape)
+
     @precondition(lambda self: self.standing(Phase.PAUSED))
     @rule(index=INDEX, inputs=NEW_INPUTS, tape=TAPES)
     def resume(self, index: int, inputs: dict[str, Any] | None, tape: Tape) -> None:
