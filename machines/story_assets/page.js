@@ -598,10 +598,10 @@
   }
 
   function legends() {
-    const entry = (status, text) => make("span", {}, colour(make("i"), status), text);
+    const entry = (status, text, kind = "solid") => make("span", {}, colour(make("i", { class: kind }), status), text);
     $("graph-legend").append(make("span", { text: "colour and words: the engine's claim; thick outline: changed by this move" + (story.holds ? "" : "; red outline: where it parts from the model") }));
     $("lanes-legend").append(entry("RUNNING", "runs"), entry("COMPLETED", "returned"), entry("FAILED", "raised"), entry("CANCELLED", "cancelled"),
-      entry("RETRYING", "waits for a retry"), entry("COMPENSATED", "compensation returned"), entry("other", "lost in a crash"),
+      entry("RETRYING", "waits for a retry", "wait"), entry("COMPENSATING", "compensation runs"), entry("COMPENSATED", "compensation returned"), entry("other", "lost in a crash"),
       ...Object.entries(SHAPES).map(([text, shape]) => {
         const icon = draw("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": "true" });
         icon.append(draw("path", { class: "mark", d: `M0 0${shape}` }));
