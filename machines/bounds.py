@@ -9,14 +9,18 @@ Rule 4: when the work is done, all is as it was before.
 
 from __future__ import annotations
 
+import gc
 import math
 import resource
 import signal
-from collections.abc import Iterator
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -70,14 +74,35 @@ def bounded(seconds: float) -> Iterator[None]:
     for (kind, (soft, hard)), bound in zip(before, (cpu_seconds, _memory_used() + _MEMORY), strict=True):
         lower = [limit for limit in (soft, hard, bound) if limit != resource.RLIM_INFINITY]
         resource.setrlimit(kind, (min(lower), hard))
+    hook, sys.unraisablehook = sys.unraisablehook, _unless_out_of_time(sys.unraisablehook)
     timer = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     try:
         yield
+    except OutOfTime as error:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _forget(error)
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, *timer)
+        sys.unraisablehook = hook
         signal.signal(signal.SIGALRM, handler)
         for kind, limits in before:
             resource.setrlimit(kind, limits)
+
+
+def _forget(error: BaseException | None) -> None:
+    """Let go of all that was begun and will never be ended, without a word of Python's about it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        while error is not None:
+            traceback.clear_frames(error.__traceback__)
+            error = error.__context__
+        gc.collect()
+
+
+def _unless_out_of_time(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Tell of what a finaliser raised, as ever; but an alarm that rings in one is no news: it rings again."""
+    return lambda found: None if issubclass(found.exc_type, OutOfTime) else hook(found)
 
 
 def _memory_used() -> int:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +14,9 @@ import click
 import pytest
 
 from machines import exact as module
-from machines.case import to_text
+from machines.case import replay, to_text
 from machines.exact import Play, collected, exact, played
-from machines.fresh import NOTHING
+from machines.fresh import NOTHING, fresh_ones
 from machines.interpreters import EnvironmentTrouble, Interpreter, environment, interpreters
 
 HERE: Final = Interpreter(sys.version.split()[0], Path(sys.executable))
@@ -165,3 +166,26 @@ def test_an_environment_that_cannot_be_built_says_why(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentTrouble, match="python pip: some words"):
         environment(other, tmp_path / "in", tmp_path / "requirements.lock")
     assert not (tmp_path / "in" / "python-3.99.0" / ".installed").exists()
+
+
+# Where the fresh ones come from
+
+
+def test_a_fresh_case_against_a_planted_bug_may_fail() -> None:
+    for case in fresh_ones(0, repeat("machines.mutants:rolled_back_by_definition"), moves=12):
+        if case.clause != NOTHING:
+            break
+    outcome = replay(case)
+    assert (outcome.status, outcome.digest) == (1, case.digest)
+
+
+def test_what_breaks_more_than_the_contract_is_left_out_of_planted_bugs_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(machine: str, target: str, *_: object) -> str:
+        if machine == "recovery":
+            raise KeyError(target)
+        return machine
+
+    monkeypatch.setattr("machines.fresh.fresh", broken)
+    assert len(list(fresh_ones(0, ["machines.mutants:busy_is_done"] * 2))) == 6
+    with pytest.raises(KeyError, match="builtin"):
+        list(fresh_ones(0, ["builtin"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import signal
@@ -203,6 +204,46 @@ def test_bounds_are_taken_back() -> None:
     with pytest.raises(OutOfTime), bounded(0.01):
         signal.pause()
     assert all_of_them() == before
+
+
+def test_an_alarm_in_a_finaliser_rings_again(capsys: pytest.CaptureFixture[str]) -> None:
+    class Slow:
+        def __del__(self) -> None:
+            signal.pause()
+
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError
+
+    def work() -> None:
+        Broken()
+        Slow()
+        signal.pause()
+
+    told: list[type] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.unraisablehook", lambda found: told.append(found.exc_type))
+        with pytest.raises(OutOfTime), bounded(0.01):
+            work()
+    assert told == [ValueError]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_nothing_is_said_of_what_was_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    async def never() -> None: ...
+
+    def work() -> None:
+        begun = never()
+        try:
+            signal.pause()
+        finally:
+            signal.pause()
+        del begun
+
+    with pytest.raises(OutOfTime), bounded(0.01):
+        work()
+    gc.collect()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_memory_is_bounded() -> None:
