@@ -27,6 +27,7 @@ from machines.registry import BUILTIN, FORMERLY, TargetError, is_ours, load_targ
 from machines.tape import PLAIN, TRACKS, Tape
 from machines.target import TargetFactory
 from machines.world import ContractViolated, Played, World
+from model.history import Entry
 from model.judge import Violation
 
 Json: TypeAlias = Any
@@ -144,7 +145,13 @@ class Course:
     lines: tuple[Line, ...]
     """The same as lines, each tape cut down to what was used of it."""
     executions: tuple[str, ...]
-    entries: int
+    history: tuple[Entry, ...]
+    """All that was seen."""
+
+    @property
+    def entries(self) -> int:
+        """How much was seen: what it cost, on every day the same."""
+        return len(self.history)
 
     @property
     def verdict(self) -> tuple[str, str] | None:
@@ -281,7 +288,7 @@ def carry_out(lines: Sequence[Line], factory: TargetFactory, max_concurrent_step
     try:
         target = factory()
     except Exception as error:  # noqa: BLE001  # the target is the user's code
-        return Course(None, error, "", (), (), (), 0)
+        return Course(None, error, "", (), (), (), ())
     world = World(lambda: target, max_concurrent_steps=max_concurrent_steps)
     violation: Violation | None = None
     broken: Exception | None = None
@@ -299,7 +306,7 @@ def carry_out(lines: Sequence[Line], factory: TargetFactory, max_concurrent_step
     finally:
         world.close()
     moves, executions = tuple(world.moves), tuple(world.executions)
-    return Course(violation, broken, world.digest(), moves, tuple(used), executions, len(world.history))
+    return Course(violation, broken, world.digest(), moves, tuple(used), executions, tuple(world.history))
 
 
 def replay(case: Case, factory: TargetFactory | None = None) -> Outcome:

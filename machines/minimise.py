@@ -3,10 +3,10 @@
 Rule 1: it works on the case as data, so it serves every source of cases, and asks nothing but "still violated so?".
 Rule 2: a program is tried if it is plainer than the best so far (``machines.plainness``), so the search ends; what it
 may cost is bounded in entries of history, not in seconds, so the same case always becomes the same small one.
-Rule 3: what is left is 1-minimal: no part of it (``machines.parts``) can go, and the clause still be violated. Where
-the bound was hit before that was known, the case says so.
-Rule 4: the clause stays the same, always. The invariant may become another one only where a part goes of a case that
-is small already: in a large one, and where something is put in, another bug might be found instead of this one.
+Rule 3: what is left is 1-minimal: no part of it (``machines.parts``) can go, and the same be violated. Where the bound
+was hit before that was known, the case says so.
+Rule 4: the clause stays the same, always. The invariant may become another one only where a part goes that is no move,
+of a case that is small already: anywhere else another bug might be found instead of this one.
 Rule 5: whether a definition is valid is said by whoever made it. One that was changed must be what its case says that
 it is (``machines.soundness``).
 Rule 6: what cannot be minimised comes back as it was.
@@ -58,10 +58,10 @@ def minimise(case: Case, factory: TargetFactory | None = None, *, budget: int = 
 
 
 def can_go(case: Case, factory: TargetFactory | None = None) -> Iterator[Part]:
-    """The parts of a case that can go, each alone, and its clause is still violated: none if it is 1-minimal."""
+    """The parts of a case that can go, each alone, and the same be violated (rule 4): none if it is 1-minimal."""
     search = _Search(case, factory or target_of(case), 0)
     for part in parts(case.lines, search.names) if search.course else ():
-        if search.shows(part.lines, search.limit, loosely=True) is not None:
+        if search.shows(part.lines, search.limit, loosely=part.kind != "move") is not None:
             yield part
 
 
@@ -94,7 +94,10 @@ class _Search:
             before = self.weight
             self._shrink()
             if not (self._rewrite() or self._jump()):
-                self._each(lambda: (part.lines for part in parts(self.lines, self.names)), loosely=True)
+                self._each(self._without_what_moves_carry, loosely=True)
+
+    def _without_what_moves_carry(self) -> Iterator[Sequence[Line]]:
+        return (part.lines for part in parts(self.lines, self.names) if part.kind != "move")
 
     # Trying
 

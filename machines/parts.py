@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from machines.case import Line
 from machines.moves import Move, Run, from_json, misfits, tell, to_json
+from machines.tape import LATENCIES
 
 Json: TypeAlias = Any
 Path: TypeAlias = tuple[str | int, ...]
@@ -53,7 +54,9 @@ def parts(lines: Sequence[Line], executions: Sequence[str] = ()) -> Iterator[Par
                 plain = found[:position] + b"\0" + found[position + 1 :]
                 tape = replace(line.tape, **{track: plain})
                 without_it = replaced(lines, index, replace(line, tape=tape))
-                yield Part("deviation", f"{track}[{position}] of {place}", without_it)
+                late = f"latency of {LATENCIES[found[position]] * 1000:g} ms"
+                what = late if track == "latencies" else "callback out of turn"
+                yield Part("deviation", f"the {what} of {place}", without_it)
 
 
 def replaced(lines: Sequence[Line], index: int, line: Line) -> tuple[Line, ...]:
@@ -115,7 +118,23 @@ def _parts_of(move: Move, document: Mapping[str, Json]) -> Iterator[tuple[Kind, 
     for path in paths(document):
         if len(path) > 1 and path[0] not in plain and path[-1] not in _KEEP and path[-2] not in STEPS:
             kind: Kind = "connection" if path[-2] in CONNECTIONS else "argument"
-            yield kind, ".".join(map(str, path)), without(document, path)
+            yield kind, _in_words(document, path), without(document, path)
+
+
+def _in_words(document: Json, path: Path) -> str:
+    """Where a part of a move is, in words."""
+    if path[0] != "workflow":
+        return ".".join(map(str, path))
+    if path[1] in STEPS:
+        step, (*before, last) = at(document, path[:3]), path[3:]
+        name = ".".join(str(key) for key in (*before, last) if key != "config")
+        if path[-2] == "depends_on":
+            return f"connection {source_of(step['depends_on'][path[-1]])} -> {step.get('id')}"
+        return f"{name} of step {step.get('id')}"
+    if path[1] == "connections" and len(path) == 3:  # noqa: PLR2004  # the workflow, its connections, one of them
+        connection = at(document, path)
+        return f"connection {connection.get('source')} -> {connection.get('target')}"
+    return f"{'.'.join(map(str, path[1:]))} of the workflow"
 
 
 def names_of(workflow: Json) -> list[str]:

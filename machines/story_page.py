@@ -95,6 +95,7 @@ def story_data(found: Testimony, name: str) -> dict[str, Json]:
         "expected": None if violation is None else expectation(violation),
         "seen": clipped(_sentence(found), _SENTENCE),
         "recorded": clipped(f"{case.clause} ({case.invariant}): {case.sentence}", _SENTENCE),
+        "decides": None if found.nearest is None else clipped(f"{found.nearest.text}, the contract holds", _SENTENCE),
         "reorderOnly": case.reorder_only,
         "facts": {
             "target": case.target,

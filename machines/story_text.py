@@ -21,9 +21,10 @@ _MOVES: Final = 9
 """Moves that are told; of more the first ones and the last ones."""
 _STEPS: Final = 6
 """Steps that are drawn."""
-_ENTRIES: Final = 8
+_ENTRIES: Final = 6
 """Entries that are told, up to the point of parting."""
 _COLUMN: Final = 46
+_HOLDS: Final = ", the contract holds"
 _INDENT: Final = " " * 14
 _LESS: Final = {"Notified", "Reported", "Rested", "Subscribed"}
 """What says nothing new, unless it is what parts."""
@@ -52,6 +53,7 @@ def _story(found: Testimony) -> Iterator[str]:
     yield from _moves(found)
     if violation is not None:
         yield ""
+        yield from _difference(found)
         yield from _parting(found)
 
 
@@ -148,6 +150,20 @@ def _move(found: Testimony, frame: Frame) -> Iterator[str]:
     if decisive:
         several = "either of these" if len(decisive) > 1 else "this"
         yield f"         ^ decides: without {several} the contract holds"
+
+
+# What decides
+
+
+def _difference(found: Testimony) -> Iterator[str]:
+    """The nearest variant that passes, and what comes in it instead."""
+    if found.nearest is None:
+        return
+    text = clipped(found.nearest.text, WIDTH - len(_INDENT) - len(_HOLDS))
+    yield f"what decides  {text}{_HOLDS}"
+    for title, entry in (("here", found.nearest.here), ("instead", found.nearest.there)):
+        text = "nothing more comes" if entry is None else f"{entry.at * 1000:.1f} ms  {entry.text}"
+        yield _fitted(f"{title:>12}  {text}", WIDTH)
 
 
 # The point of parting

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from machines.case import Case, Line, carry_out
 from machines.moves import tell
+from machines.nearest import Nearest, nearest
 from machines.tape import Deviation, Tape
 from machines.target import TargetFactory
 from machines.world import ContractViolated, Played, World
@@ -120,6 +121,8 @@ class Testimony:
     """By execution: its facts; the definition among them."""
     decisive: frozenset[tuple[int, Deviation]] = field(default_factory=frozenset)
     """The number of a move, and the deviation of it without which the contract holds."""
+    nearest: Nearest | None = None
+    """The nearest variant that passes, if one does."""
 
     @property
     def told(self) -> str:
@@ -156,6 +159,7 @@ def testify(case: Case, factory: TargetFactory) -> Testimony:
         world.digest(),
         dict(world.judge.facts.executions),
         frozenset(_decisive(case, factory, world.moves)) if violation is not None else frozenset(),
+        nearest(case, factory, world.history) if violation is not None else None,
     )
 
 

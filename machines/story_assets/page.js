@@ -101,6 +101,8 @@
     $("words").textContent = story.words;
     $("expected").textContent = story.expected ?? "";
     $("expected-row").hidden = story.expected === null;
+    $("decides").textContent = story.decides ?? "";
+    $("decides-row").hidden = story.decides === null;
     $("recorded").textContent = story.recorded;
     $("recorded-row").hidden = story.told === "violated as recorded";
     for (const [name, value] of Object.entries(story.facts)) {
