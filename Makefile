@@ -9,6 +9,7 @@
 #   CASES    fresh cases to crash                         (500)
 #   KILLS    processes to kill                            (200)
 #   DAMAGED  case files to damage                         (100000)
+#   STEPS    of the largest workflows to explore          (3)
 #   SHARD    the part of the mutation run to do           (1/1: all)
 #   TARGET   MODULE:FACTORY, an engine other than ours
 #   JSON     a file for the machine-readable report
@@ -21,6 +22,7 @@ CASE =
 CASES = 500
 KILLS = 200
 DAMAGED = 100000
+STEPS = 3
 SHARD = 1/1
 TARGET =
 JSON =
@@ -78,7 +80,8 @@ lock: ## Resolve the dependencies again (ARGS=--upgrade takes the newest; needs 
 # --- the checks -----------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: lint types coverage ## Everything that must hold before a commit: lint, types, walls, tests, coverage
+test: lint types coverage ## Everything that must hold before a commit: lint, types, walls, tests, coverage, explore
+	@$(LOCKSTEP) explore --steps 3
 
 .PHONY: lint
 lint: $(READY) ## Style (ruff) and the walls between the packages (import-linter)
@@ -121,6 +124,11 @@ replay: $(READY) ## Carry out a saved case again: make replay CASE=tests/regress
 .PHONY: reach
 reach: $(READY) ## Show which situations the machines get to, and which they never do
 	@$(LOCKSTEP) reach $(OPTIONS)
+
+# Not a search: every course there is. `make test` does it for 3 steps, the night for 4.
+.PHONY: explore
+explore: $(READY) ## Play all that can happen to every workflow of up to STEPS steps
+	@$(LOCKSTEP) explore --steps $(STEPS) --workers $(WORKERS) $(OPTIONS)
 
 # The committed regressions and CASES fresh cases, crashed at every boundary of their journals.
 .PHONY: crashes

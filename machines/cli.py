@@ -17,6 +17,7 @@ from machines.bugs import bugs
 from machines.canary import canary
 from machines.course import one_line
 from machines.crashes import crashes
+from machines.exploring import explore
 from machines.fuzzing import fuzz
 from machines.journals import journal
 from machines.keeping import cases
@@ -29,7 +30,7 @@ __all__ = ["COMMANDS", "lockstep", "main"]
 
 COMMANDS: Final[tuple[click.Command, ...]] = (
     *(run, recover, journal),
-    *(fuzz, replay, story, cases),
+    *(fuzz, explore, replay, story, cases),
     *(reach, crashes, canary, bugs),
 )
 

@@ -77,10 +77,10 @@ def fuzz(  # noqa: PLR0913  # one for each option
         machines=machines_named(machines, workflow),
         seconds=_seconds(seconds, cases),
         cases=cases,
-        workers=_workers(workers),
+        workers=workers_given(workers),
         target=target_named(target),
         workflow=_workflow(workflow),
-        directory=_directory(directory),
+        directory=directory_named(directory),
     )
     check_out(out)
     click.echo(_announced(plan), err=True)
@@ -116,7 +116,8 @@ def _seconds(given: str | None, cases: int | None) -> float | None:
     return seconds
 
 
-def _workers(given: str) -> int:
+def workers_given(given: str) -> int:
+    """How many processes are asked for."""
     if given == "all":
         return os.cpu_count() or 1
     if not (given.isascii() and given.isdigit() and 1 <= int(given) <= 4 * (os.cpu_count() or 1) + 12):
@@ -161,7 +162,8 @@ def _workflow(file: str | None) -> dict[str, Json] | None:
         refuse("--workflow", error)
 
 
-def _directory(name: str) -> Path:
+def directory_named(name: str) -> Path:
+    """A folder that cases can be kept in."""
     path = Path(name)
     try:
         (path / "cases").mkdir(parents=True, exist_ok=True)
