@@ -47,6 +47,8 @@ def _story(found: Testimony) -> Iterator[str]:
         yield from _paragraph("seen", violation.sentence)
         if found.told == "violated in another way":
             yield from _paragraph("recorded was", f"{case.clause} ({case.invariant}): {case.sentence}")
+    if case.why:
+        yield from _paragraph("kept because", case.why)
     yield from _drawings(found)
     yield ""
     yield "the moves" + (" (callbacks must run out of turn for it, which asyncio does not do)" * case.reorder_only)
