@@ -166,6 +166,7 @@ def _difference(found: Testimony) -> Iterator[str]:
     for title, entry in (("here", found.nearest.here), ("instead", found.nearest.there)):
         text = "nothing more comes" if entry is None else f"{entry.at * 1000:.1f} ms  {entry.text}"
         yield _fitted(f"{title:>12}  {text}", WIDTH)
+    yield ""
 
 
 # The point of parting
