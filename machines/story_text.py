@@ -54,8 +54,8 @@ def _story(found: Testimony) -> Iterator[str]:
     yield "the moves" + (" (callbacks must run out of turn for it, which asyncio does not do)" * case.reorder_only)
     yield from _moves(found)
     if violation is not None:
-        yield ""
         yield from _difference(found)
+        yield ""
         yield from _parting(found)
 
 
@@ -166,7 +166,6 @@ def _difference(found: Testimony) -> Iterator[str]:
     for title, entry in (("here", found.nearest.here), ("instead", found.nearest.there)):
         text = "nothing more comes" if entry is None else f"{entry.at * 1000:.1f} ms  {entry.text}"
         yield _fitted(f"{title:>12}  {text}", WIDTH)
-    yield ""
 
 
 # The point of parting
