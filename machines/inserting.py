@@ -32,8 +32,8 @@ from machines.moves import (
     TakeOver,
     Yield,
 )
-from machines.parts import names_of, parts, replaced, source_of, without_moves
-from machines.rewriting import Program, reordered, with_a_latency
+from machines.parts import names_of, parts, replaced, source_of, sources_of, without_moves
+from machines.rewriting import NAMES, Program, reordered, with_a_latency
 from machines.tape import PLAIN
 
 Json: TypeAlias = Any
@@ -91,7 +91,7 @@ def _alphabet(lines: Program, executions: Sequence[str]) -> Iterator[Move]:
 
 
 def _arguments(lines: Program) -> Iterator[Program]:
-    """The program with one argument more at one of its starts."""
+    """The program with one argument more at one of its starts; or one step, and another one done at once."""
     for index, line in enumerate(lines):
         move = line.move
         if isinstance(move, Run) and not move.faults and isinstance((move.workflow or {}).get("steps"), list):
@@ -101,14 +101,21 @@ def _arguments(lines: Program) -> Iterator[Program]:
 def _with_an_argument(run: Run) -> Iterator[Run]:
     assert run.workflow is not None
     steps = run.workflow["steps"]
+    if not names_of(run.workflow) or not all("action" in step for step in steps):
+        return
     for rank, step in enumerate(steps):
         for manner in ("instant", "stubborn"):
             for key in (step["id"], *([f"{step['id']}!"] if "compensation" in step else [])):
                 yield replace(run, manners={**run.manners, key: manner})
-        sources = [source_of(entry) for entry in step.get("depends_on", ())][:1]
+        sources = [str(source_of(entry)) for entry in sources_of(step)][:1]
         for key, value in (*_POLICIES, *(("parameters", {"a": "${" + source + ".a}"}) for source in sources)):
-            more = [*steps[:rank], {**step, key: value}, *steps[rank + 1 :]]
-            yield replace(run, workflow={**run.workflow, "steps": more})
+            alone = {"id": step["id"], "action": step["action"], key: value}
+            for made in ({**step, key: value}, alone)[: 1 + (len(step) > len(alone))]:
+                more = [*steps[:rank], made, *steps[rank + 1 :]]
+                yield replace(run, workflow={**run.workflow, "steps": more})
+        for name in NAMES[len(steps) : len(steps) + 1]:
+            another = {**run.workflow, "steps": [*steps, {"id": name, "action": "work"}]}
+            yield replace(run, workflow=another, manners={**run.manners, step["id"]: "instant"})
     for key, value in _SETTINGS:
         yield replace(run, workflow={**run.workflow, key: value})
 

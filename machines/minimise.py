@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -162,7 +163,10 @@ class _Search:
     # Other programs
 
     def _rewrite(self) -> bool:
-        return self._while_affordable(lambda: rewritten(self.lines, self.names), once=False)
+        better = self._while_affordable(lambda: rewritten(self.lines, self.names), once=False)
+        if not better and self.limit > 1:
+            better = any(self.attempt(lines, 1) for lines in rewritten(self.lines, self.names))
+        return better
 
     def _jump(self) -> bool:
         definitions = self.goal[0].startswith("D") and not self._fixed
@@ -256,7 +260,7 @@ class _Search:
 def _halves(move: Move) -> Iterator[Move]:
     """The start of a graph as steps, and of workflows with fewer steps, many at a time first."""
     if isinstance(move, Run) and move.workflow is not None and (names := names_of(move.workflow)):
-        if "nodes" in move.workflow:
+        with suppress(KeyError, TypeError, AttributeError):  # a graph that is none
             yield replace(move, workflow=_as_steps(move.workflow))
         size = len(names) // 2
         while size > 1:

@@ -280,7 +280,15 @@ def tell(move: Move) -> str:
 
 
 def _outline(workflow: Mapping[str, Json]) -> str:
-    """A workflow in one line: its steps with what is special about them."""
+    """A workflow in one line."""
+    try:
+        return _steps_in_words(workflow)
+    except (AttributeError, KeyError, TypeError):
+        return "what is no workflow"
+
+
+def _steps_in_words(workflow: Mapping[str, Json]) -> str:
+    """The steps of a workflow, with what is special about them."""
     steps = workflow.get("steps", [])
     parts = []
     for step in steps:
