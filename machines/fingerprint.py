@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from machines.case import Case
 from machines.moves import Move, Run, to_json
-from machines.parts import names_of, source_of, sources_of
+from machines.parts import names_of, source_of
 from model.judge import Violation
 
 Json: TypeAlias = Any
@@ -63,8 +63,7 @@ def _shape(workflow: Mapping[str, Json], names: dict[str, str]) -> Iterator[str]
         _called(name, names)
     steps: list[Json] = next((workflow[key] for key in ("steps", "nodes") if isinstance(workflow.get(key), list)), [])
     for step in filter(lambda step: isinstance(step, dict), steps):
-        config = step.get("config")
-        policies = sorted({**step, **(config if isinstance(config, dict) else {})}.keys() - _NO_POLICIES)
-        sources = [_called(str(source_of(entry)), names) for entry in sources_of(step)]
+        policies = sorted({**step, **(step.get("config") or {})}.keys() - _NO_POLICIES)
+        sources = [_called(str(source_of(entry)), names) for entry in step.get("depends_on") or ()]
         yield f"[{','.join([*policies, *(f'<{source}' for source in sources)])}]"
     yield from sorted(key for key in workflow if key not in {"id", "name", "steps", "nodes"})

@@ -7,13 +7,29 @@ Rule 2: a gate is opened by a move, by way of a latency; whoever waits there kno
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from machines.loop import SimulatedLoop
-from machines.moves import NO_JSON, OUTPUT, Json, Manner
+from machines.moves import OUTPUT, Json, Manner
 from machines.target import Call
 from model.history import Began, Ended, Entry, Interrupted, Outcome
+
+
+def _pit(depth: int) -> Json:
+    return [_pit(depth - 1)] if depth else 1
+
+
+_ODD: Final[Mapping[Json, Callable[[], object]]] = {
+    "not JSON": object,
+    "no number": lambda: {"n": [math.nan]},
+    "a huge number": lambda: {"n": 10**309},
+    "half a letter": lambda: {"n": "\ud800"},
+    "no key": lambda: {"n": {1: 1}},
+    "a pit": lambda: _pit(101),
+}
+"""What JSON cannot hold, by the move's word for it."""
 
 How: TypeAlias = Literal["return", "raise", "yield"]
 
@@ -86,6 +102,9 @@ class Gates:
             raise asyncio.CancelledError
         if how == "raise":
             kind, message = value
+            if kind == "CancelledError":  # it gives up of its own accord
+                self._ended(gate, "cancelled", None)
+                raise asyncio.CancelledError
             self._ended(gate, "raised", [kind, message])
             raise type(kind, (ActionFailed,), {})(message)
         return self._ended(gate, "returned", value)
@@ -94,12 +113,13 @@ class Gates:
         call = gate.call
         if gate in self.waiting:
             self.waiting.remove(gate)
-        odd = outcome == "returned" and value == NO_JSON
-        shown = "an object that JSON cannot hold" if odd else value
+        kind = value.get("$") if outcome == "returned" and isinstance(value, Mapping) else None
+        odd = kind in _ODD
+        shown = f"{kind}, which JSON cannot hold" if odd else value
         self._note(
             Ended(self._loop.time(), call.execution, call.step, call.attempt, call.kind, outcome, shown, json=not odd)
         )
-        return object() if odd else value
+        return _ODD[kind]() if odd else value
 
     def tell(self, name: str, how: How, value: Json) -> None:
         """A move tells the oldest waiting action of this name how to end; that takes a latency to arrive."""

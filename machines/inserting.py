@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from machines.case import Line
-from machines.definitions import Broken, unsound
 from machines.moves import (
     AddStep,
     Cancel,
@@ -32,8 +31,9 @@ from machines.moves import (
     TakeOver,
     Yield,
 )
-from machines.parts import names_of, parts, replaced, source_of, sources_of, without_moves
-from machines.rewriting import NAMES, Program, reordered, with_a_latency
+from machines.parts import names_of, parts, replaced, source_of, without_moves
+from machines.rewriting import Program, reordered, with_a_latency
+from machines.spoiling import BAD_IDS, BAD_SETTINGS, BAD_VALUES, MISSHAPEN, UNSOUND, Bad, Spoilt, unsound
 from machines.tape import PLAIN
 
 Json: TypeAlias = Any
@@ -91,7 +91,7 @@ def _alphabet(lines: Program, executions: Sequence[str]) -> Iterator[Move]:
 
 
 def _arguments(lines: Program) -> Iterator[Program]:
-    """The program with one argument more at one of its starts; or one step, and another one done at once."""
+    """The program with one argument more at one of its starts."""
     for index, line in enumerate(lines):
         move = line.move
         if isinstance(move, Run) and not move.faults and isinstance((move.workflow or {}).get("steps"), list):
@@ -101,21 +101,14 @@ def _arguments(lines: Program) -> Iterator[Program]:
 def _with_an_argument(run: Run) -> Iterator[Run]:
     assert run.workflow is not None
     steps = run.workflow["steps"]
-    if not names_of(run.workflow) or not all("action" in step for step in steps):
-        return
     for rank, step in enumerate(steps):
         for manner in ("instant", "stubborn"):
             for key in (step["id"], *([f"{step['id']}!"] if "compensation" in step else [])):
                 yield replace(run, manners={**run.manners, key: manner})
-        sources = [str(source_of(entry)) for entry in sources_of(step)][:1]
+        sources = [source_of(entry) for entry in step.get("depends_on") or ()][:1]
         for key, value in (*_POLICIES, *(("parameters", {"a": "${" + source + ".a}"}) for source in sources)):
-            alone = {"id": step["id"], "action": step["action"], key: value}
-            for made in ({**step, key: value}, alone)[: 1 + (len(step) > len(alone))]:
-                more = [*steps[:rank], made, *steps[rank + 1 :]]
-                yield replace(run, workflow={**run.workflow, "steps": more})
-        for name in NAMES[len(steps) : len(steps) + 1]:
-            another = {**run.workflow, "steps": [*steps, {"id": name, "action": "work"}]}
-            yield replace(run, workflow=another, manners={**run.manners, step["id"]: "instant"})
+            more = [*steps[:rank], {**step, key: value}, *steps[rank + 1 :]]
+            yield replace(run, workflow={**run.workflow, "steps": more})
     for key, value in _SETTINGS:
         yield replace(run, workflow={**run.workflow, key: value})
 
@@ -180,10 +173,12 @@ def _with_moves_exchanged(lines: Program, executions: Sequence[str], moves: Sequ
 
 def _with_known_definitions(lines: Program) -> Iterator[Program]:
     """A definition that is valid, or broken in one place, in two, or in its whole."""
-    ways = [[("value", rank)] for rank in range(27)] + [[("identity", rank)] for rank in range(8)]
-    ways += [[("setting", rank)] for rank in range(7)] + [[("identity", 0), ("setting", 5)]]
+    values, settings = _places(BAD_VALUES), _places(BAD_SETTINGS)
+    ways = [[("value", rank)] for rank in values] + [[("identity", rank)] for rank in range(len(BAD_IDS))]
+    nameless = next(rank for rank in settings if BAD_SETTINGS[rank].key == "id")
+    ways += [[("setting", rank)] for rank in settings] + [[("identity", 0), ("setting", nameless)]]
     known = [_PLAIN, *map(_broken, ways)]
-    for kind, graph in itertools.product(range(6), (False, True)):
+    for kind, graph in itertools.product(range(len(UNSOUND) + len(MISSHAPEN)), (False, True)):
         definition, places = unsound(kind, graph=graph)
         known.append(Run(definition, {}, {}, places))
     for index, line in enumerate(lines):
@@ -191,9 +186,15 @@ def _with_known_definitions(lines: Program) -> Iterator[Program]:
             yield from (replaced(lines, index, Line(run)) for run in known)
 
 
+def _places(bad: Sequence[Bad]) -> list[int]:
+    """The ranks of the bad values, one for each place and type."""
+    known = {(each.key, each.inside, each.words, type(each.value)): rank for rank, each in reversed([*enumerate(bad)])}
+    return sorted(known.values())
+
+
 def _broken(ways: Sequence[tuple[str, int]]) -> Run:
     """A workflow of one step that is broken in these ways."""
-    broken = Broken([{"id": "a", "action": "work"}])
+    broken = Spoilt("a")
     for way, rank in ways:
         getattr(broken, way)(0, rank)
     definition, places = broken.definition(graph=False)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -163,10 +162,7 @@ class _Search:
     # Other programs
 
     def _rewrite(self) -> bool:
-        better = self._while_affordable(lambda: rewritten(self.lines, self.names), once=False)
-        if not better and self.limit > 1:
-            better = any(self.attempt(lines, 1) for lines in rewritten(self.lines, self.names))
-        return better
+        return self._while_affordable(lambda: rewritten(self.lines, self.names), once=False)
 
     def _jump(self) -> bool:
         definitions = self.goal[0].startswith("D") and not self._fixed
@@ -260,7 +256,7 @@ class _Search:
 def _halves(move: Move) -> Iterator[Move]:
     """The start of a graph as steps, and of workflows with fewer steps, many at a time first."""
     if isinstance(move, Run) and move.workflow is not None and (names := names_of(move.workflow)):
-        with suppress(KeyError, TypeError, AttributeError):  # a graph that is none
+        if move.workflow.get("nodes") and not move.faults:
             yield replace(move, workflow=_as_steps(move.workflow))
         size = len(names) // 2
         while size > 1:
@@ -308,10 +304,10 @@ def _is_draft_run(move: Move) -> bool:
 def _as_steps(graph: Mapping[str, Json]) -> dict[str, Json]:
     """A graph in the shape that is easier to read."""
     steps = {node["id"]: {"id": node["id"], **node["config"]} for node in graph["nodes"]}
-    for each in graph.get("connections", []):
+    for each in graph.get("connections") or ():
         conditional = {"source": each["source"], "condition": each.get("condition")}
         entry = conditional if conditional["condition"] else each["source"]
         step = steps[each["target"]]
-        step["depends_on"] = [*step.get("depends_on", []), entry]
+        step["depends_on"] = [*(step.get("depends_on") or ()), entry]
     rest = {key: value for key, value in graph.items() if key not in ("nodes", "connections")}
     return {**rest, "steps": list(steps.values())}

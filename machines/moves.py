@@ -9,6 +9,7 @@ Rule 3: executions and steps are named, gates as ``execution/step`` (a compensat
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
@@ -24,8 +25,10 @@ Manner: TypeAlias = Literal["gate", "instant", "stubborn"]
 OUTPUT: Final = {"n": 1}
 """What an action returns if nothing else was said."""
 
-NO_JSON: Final = {"$": "not JSON"}
-"""Stands for an output that JSON cannot hold."""
+NO_JSON: Final = tuple(
+    {"$": what} for what in ("not JSON", "no number", "a huge number", "half a letter", "no key", "a pit")
+)
+"""Each stands for an output that JSON cannot hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,23 +283,22 @@ def tell(move: Move) -> str:
 
 
 def _outline(workflow: Mapping[str, Json]) -> str:
-    """A workflow in one line."""
+    """A workflow in one line: its steps with what is special about them; one that is none as it is."""
+    steps = workflow.get("steps") or []
     try:
-        return _steps_in_words(workflow)
+        parts = [_outline_of_step(step) for step in steps]
     except (AttributeError, KeyError, TypeError):
-        return "what is no workflow"
-
-
-def _steps_in_words(workflow: Mapping[str, Json]) -> str:
-    """The steps of a workflow, with what is special about them."""
-    steps = workflow.get("steps", [])
-    parts = []
-    for step in steps:
-        sources = [source if isinstance(source, str) else source["source"] for source in step.get("depends_on", [])]
-        special = [key for key in step if key not in ("id", "action", "depends_on", "name")]
-        text = step["id"] + (f" after {'+'.join(sources)}" if sources else "")
-        parts.append(text + (f" ({', '.join(special)})" if special else ""))
+        return json.dumps(workflow, ensure_ascii=False)
     if not steps:
-        parts = [f"{len(workflow.get('nodes', []))} nodes, {len(workflow.get('connections', []))} connections"]
+        parts = [f"{len(workflow.get('nodes') or [])} nodes, {len(workflow.get('connections') or [])} connections"]
     rest = [key for key in workflow if key not in ("id", "steps", "nodes", "connections", "name")]
-    return "; ".join(parts) + (f" [{', '.join(f'{key}={workflow[key]}' for key in rest)}]" if rest else "")
+    told = ", ".join(f"{key}={workflow[key]}" for key in rest if workflow[key] is not None)
+    return "; ".join(parts) + (f" [{told}]" if told else "")
+
+
+def _outline_of_step(step: Mapping[str, Json]) -> str:
+    entries = step.get("depends_on") or []
+    sources = [entry if isinstance(entry, str) else entry["source"] for entry in entries]
+    special = [key for key in step if key not in ("id", "action", "depends_on", "name") and step[key] is not None]
+    text: str = step["id"] + (f" after {'+'.join(sources)}" if sources else "")
+    return text + (f" ({', '.join(special)})" if special else "")

@@ -1,7 +1,8 @@
 """Where the engine's core can be changed, and how: mutmut's operators, applied to the source as it stands.
 
 Rule 1: the operators are mutmut's, and so is what is never mutated (annotations, decorators, ``len`` and its like).
-Rule 2: a text in capitals and one in small letters are left out: mutmut makes ``XX...XX`` of it already.
+Rule 2: a text in capitals and one in small letters are left out: mutmut makes ``XX...XX`` of it already. So is
+``__all__``, which nothing carries out.
 Rule 3: a mutant's key is made of its module and of what it says, so a result is never taken for another mutant's.
 """
 
@@ -102,16 +103,24 @@ def _points_of(module: str) -> Iterator[Point]:
     wrapper.visit(visitor)
     places = wrapper.resolve(PositionProvider)
     ends = [places[statement].end.line for statement in wrapper.module.body]
+    public = [rank for rank, statement in enumerate(wrapper.module.body) if _says_what_is_public(statement)]
     for rank, found in enumerate(visitor.mutations):
         old, new = found.original_node, found.mutated_node
-        if not _same_but_for_case(old, new):
-            line = places[old].start.line
-            yield Point(module, line, rank, wrapper.module, bisect_left(ends, line), old, new)
+        line = places[old].start.line
+        statement = bisect_left(ends, line)
+        if not (_same_but_for_case(old, new) or statement in public):
+            yield Point(module, line, rank, wrapper.module, statement, old, new)
 
 
 def _same_but_for_case(old: cst.CSTNode, new: cst.CSTNode) -> bool:
     texts = isinstance(old, cst.SimpleString) and isinstance(new, cst.SimpleString)
     return texts and old.value.lower() == new.value.lower()  # type: ignore[attr-defined]  # both are texts
+
+
+def _says_what_is_public(statement: cst.SimpleStatementLine | cst.BaseCompoundStatement) -> bool:
+    return isinstance(statement, cst.SimpleStatementLine) and cst.Module([statement]).code.lstrip().startswith(
+        "__all__"
+    )
 
 
 def _compiles(source: str) -> bool:

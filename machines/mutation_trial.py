@@ -57,7 +57,7 @@ UNITS: Final = (
 )
 """The test files of the core's modules."""
 
-_CPU_SECONDS: Final[Mapping[str, int]] = {"machines": 50, "examples": 60, "units": 90}
+_CPU_SECONDS: Final[Mapping[str, int]] = {"machines": 75, "examples": 60, "units": 90}
 """CPU time after which an end counts as one that does not come: five times what the clean engine takes."""
 _PATIENCE: Final = 20
 """Seconds on the clock for each of CPU time, for a process that waits for what never comes."""

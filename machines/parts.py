@@ -123,18 +123,18 @@ def _parts_of(move: Move, document: Mapping[str, Json]) -> Iterator[tuple[Kind, 
 
 def _in_words(document: Json, path: Path) -> str:
     """Where a part of a move is, in words."""
-    _, *inside = path
-    if path[0] != "workflow" or len(inside) < 2:  # noqa: PLR2004  # a key of the workflow and a place below it
-        return ".".join(map(str, path)) if path[0] != "workflow" else f"{inside[0]} of the workflow"
-    what, *rest = at(document, path[:3]), *inside[2:]
-    known = what if isinstance(what, Mapping) else {}
-    if inside[0] == "connections" and not rest:
-        return f"connection {known.get('source')} -> {known.get('target')}"
-    if inside[0] not in STEPS:
-        return f"{'.'.join(map(str, inside))} of the workflow"
-    if path[-2] == "depends_on":
-        return f"connection {source_of(at(document, path))} -> {known.get('id')}"
-    return f"{'.'.join(str(key) for key in rest if key != 'config')} of step {known.get('id')}"
+    if path[0] != "workflow":
+        return ".".join(map(str, path))
+    if path[1] in STEPS:
+        step, (*before, last) = at(document, path[:3]), path[3:]
+        name = ".".join(str(key) for key in (*before, last) if key != "config")
+        if path[-2] == "depends_on":
+            return f"connection {source_of(step['depends_on'][path[-1]])} -> {step.get('id')}"
+        return f"{name} of step {step.get('id')}"
+    if path[1] == "connections" and len(path) == 3:  # noqa: PLR2004  # the workflow, its connections, one of them
+        connection = at(document, path)
+        return f"connection {connection.get('source')} -> {connection.get('target')}"
+    return f"{'.'.join(map(str, path[1:]))} of the workflow"
 
 
 def names_of(workflow: Json) -> list[str]:
@@ -149,27 +149,18 @@ def names_of(workflow: Json) -> list[str]:
 def without_steps(workflow: Mapping[str, Json], names: Sequence[str]) -> dict[str, Json]:
     """The workflow without these steps and whatever connects them."""
     smaller: dict[str, Json] = copy.deepcopy(dict(workflow))
-    key = next(key for key in STEPS if isinstance(smaller.get(key), list))
-    smaller[key] = [step for step in smaller[key] if step["id"] not in names]
-    for step in smaller[key]:
-        if isinstance(step.get("depends_on"), list):
+    for key in STEPS:
+        if smaller.get(key):
+            smaller[key] = [step for step in smaller[key] if step["id"] not in names]
+    for step in smaller.get("steps") or ():
+        if step.get("depends_on"):
             step["depends_on"] = [entry for entry in step["depends_on"] if source_of(entry) not in names]
             if not step["depends_on"]:
                 del step["depends_on"]
-    if isinstance(smaller.get("connections"), list):
-        smaller["connections"] = [each for each in smaller["connections"] if not _ends(each) & {*names}]
+    if smaller.get("connections"):
+        ends = [(each, each.get("source"), each.get("target")) for each in smaller["connections"]]
+        smaller["connections"] = [each for each, source, target in ends if not {source, target} & {*names}]
     return smaller
-
-
-def _ends(connection: Json) -> set[str]:
-    ends = connection.values() if isinstance(connection, Mapping) else ()
-    return {end for end in ends if isinstance(end, str)}
-
-
-def sources_of(step: Mapping[str, Json]) -> Sequence[Json]:
-    """The entries of a step's ``depends_on``."""
-    entries = step.get("depends_on")
-    return entries if isinstance(entries, list) else []
 
 
 def source_of(entry: Json) -> Json:

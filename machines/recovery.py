@@ -181,6 +181,21 @@ class RecoveryMachine(ExecutionRules):
         self.play(Crash(), PLAIN)
         self.play(Recover(), PLAIN)
 
+    def clinging(self) -> list[str]:
+        """The running executions in which an action runs that would not end when it is told to."""
+        running = self.standing(Phase.RUNNING)
+        names = [gate.call.execution for gate, _ in self.attempts() if gate.manner == "stubborn"]
+        return [name for name in names if name in running]
+
+    @precondition(lambda self: self.may_be_shaken() and self.clinging())
+    @rule(index=INDEX, fault=FAULTS, tape=TAPES)
+    def take_back(self, index: int, fault: Fault, tape: Tape) -> None:
+        """An execution is given up whose action is slow to end, and the living engine takes it up at once."""
+        names = self.clinging()
+        self.play(FailStore(fault), PLAIN)
+        self.play(Pause(names[index % len(names)]), tape)
+        self.play(Recover(), PLAIN)
+
     @precondition(lambda self: self.world is not None and self.world.adrift)
     @rule(tape=TAPES)
     def recover(self, tape: Tape) -> None:

@@ -25,7 +25,6 @@ from machines.parts import (
     renamed,
     replaced,
     source_of,
-    sources_of,
     with_value,
     without,
     without_steps,
@@ -127,9 +126,9 @@ def _exchanged(line: Line, names: Mapping[str, str]) -> Line:
     """Two steps in each other's place in the definition."""
     document = to_json(line.move)
     workflow = dict(document["workflow"])
-    key = next(key for key in STEPS if isinstance(workflow.get(key), list))
-    by_name = {step["id"]: step for step in workflow[key]}
-    workflow[key] = [by_name[names.get(name, name)] for name in by_name]
+    for key in (key for key in STEPS if key in workflow):
+        by_name = {step["id"]: step for step in workflow[key]}
+        workflow[key] = [by_name[names.get(name, name)] for name in by_name]
     return changed(line, {**document, "workflow": workflow})
 
 
@@ -224,7 +223,7 @@ def _plainer(value: Json, path: Path) -> Iterator[Json]:
     key = path[-1]
     given = path[0] in _GIVEN
     if path == ("output",):
-        yield from (None, {}, {"n": None}, NO_JSON)
+        yield from (None, {}, {"n": None}, NO_JSON[0])
     elif isinstance(value, str) and (words := _WORDS.get(str(key)) or _WORDS.get(str(path[0]))):
         yield from words
     elif key in ("input_schema", "output_schema"):
@@ -268,7 +267,7 @@ def _with_policies_moved(lines: Program) -> Iterator[Program]:
     """A policy or a manner at another step, a connection from an earlier one."""
     for index, line in enumerate(lines):
         move = line.move
-        if isinstance(move, Run) and isinstance((move.workflow or {}).get("steps"), list) and names_of(move.workflow):
+        if isinstance(move, Run) and isinstance((move.workflow or {}).get("steps"), list):
             yield from (replaced(lines, index, changed(line, document)) for document in _moved(to_json(move)))
 
 
@@ -280,10 +279,7 @@ def _moved(document: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
             for other in (other for other in range(len(steps)) if steps[other].get(key) != step[key]):
                 moved = without(document, (*place, key))
                 yield with_value(moved, ("workflow", "steps", other, key), step[key])
-        for entry, connection in enumerate(sources_of(step)):
-            if isinstance(connection, Mapping) and "condition" in connection and "condition" not in step:
-                plain = with_value(document, (*place, "depends_on", entry), source_of(connection))
-                yield with_value(plain, (*place, "condition"), connection["condition"])
+        for entry, connection in enumerate(step.get("depends_on") or ()):
             for source in (name for name in names[:rank] if name != source_of(connection)):
                 yield with_value(document, (*place, "depends_on", entry), source)
     for key, manner in document["manners"].items():

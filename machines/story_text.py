@@ -47,15 +47,13 @@ def _story(found: Testimony) -> Iterator[str]:
         yield from _paragraph("seen", violation.sentence)
         if found.told == "violated in another way":
             yield from _paragraph("recorded was", f"{case.clause} ({case.invariant}): {case.sentence}")
-    if case.why:
-        yield from _paragraph("kept because", case.why)
     yield from _drawings(found)
     yield ""
     yield "the moves" + (" (callbacks must run out of turn for it, which asyncio does not do)" * case.reorder_only)
     yield from _moves(found)
     if violation is not None:
-        yield from _difference(found)
         yield ""
+        yield from _difference(found)
         yield from _parting(found)
 
 

@@ -174,7 +174,7 @@ class Outline:
 def outline(execution: Execution) -> Outline:
     """What is to be drawn of an execution's workflow."""
     workflow = execution.events[0]["workflow"]
-    nodes = workflow["nodes"] if "nodes" in workflow else workflow["steps"]
+    nodes = workflow.get("nodes") or workflow["steps"]
     policies = {node["id"]: {**node, **(node.get("config") or {})} for node in nodes}
     conditions = dict(_conditions(workflow))
     edges = [

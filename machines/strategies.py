@@ -29,12 +29,17 @@ def table(first: T, *others: tuple[int, T]) -> tuple[T, ...]:
 
 
 _RETRY: Final = {"max_attempts": 2, "initial_interval": 1, "backoff": 2}
+_DEFAULT: Final = {"max_attempts": 3}
+_LONG: Final = {"max_attempts": 2, "initial_interval": 90}
+_BRIEF: Final = {"max_attempts": 2, "initial_interval": 4, "max_interval": 0.5}
 _PATIENT: Final = {"max_attempts": 3, "initial_interval": 0.5, "backoff": 3, "max_interval": 1}
 _AT_ONCE: Final = {"max_attempts": 2, "initial_interval": 0}
 
 _TROUBLE: Final[Sequence[Mapping[str, Json]]] = table(
     {},
-    (18, {"retries": _RETRY}),
+    (10, {"retries": _RETRY}),
+    (6, {"retries": _DEFAULT}),
+    (2, {"retries": _LONG}),
     (18, {"continue_on_error": True}),
     (40, {"timeout": 2}),
     (24, {"retries": _AT_ONCE, "timeout": 1}),
@@ -46,10 +51,13 @@ _UNDO: Final[Sequence[Mapping[str, Json] | None]] = table(
     None,
     (90, {"action": "undo"}),
     (14, {"action": "undo", "parameters": {"what": "${SELF.n}"}}),
-    (30, {"action": "undo", "retries": _RETRY}),
+    (20, {"action": "undo", "retries": _RETRY}),
+    (6, {"action": "undo", "retries": _DEFAULT}),
+    (4, {"action": "undo", "retries": _BRIEF}),
     (12, {"action": "undo", "timeout": 1}),
     (24, {"action": "undo", "timeout": 1, "retries": _AT_ONCE}),
-    (8, {"action": "undo", "parameters": {"what": "${SELF.nowhere}"}}),
+    (6, {"action": "undo", "parameters": {"what": "${SELF.nowhere}"}}),
+    (4, {"action": "undo", "parameters": {"what": ["of ${SELF.n}", {"why": "${input.late}"}]}}),
 )
 _MANNERS: Final[Sequence[Manner]] = table("gate", (50, "instant"), (70, "stubborn"))
 _TIMED_MANNERS: Final[Sequence[Manner]] = table("gate", (20, "instant"), (130, "stubborn"))
@@ -64,12 +72,20 @@ _DATA: Final[Sequence[Mapping[str, Json]]] = table(
     (18, {"parameters": {"x": "${FROM.n}"}, "input_schema": {"properties": {"x": {"type": "integer"}}}}),
     (8, {"parameters": {"x": ["${input.b.c}", {"y": "${input.a}"}]}}),
     (8, {"parameters": {"x": "${input.late}"}}),
+    (3, {"parameters": {"first": "${FROM.n.0}", "more": "at ${FROM.n.1.m}"}}),
+    (6, {"parameters": {"far": ["${FAR.n}"]}}),
+    (3, {"parameters": {"x": 1}, "input_schema": {"properties": {"x": {"type": "string"}}}}),
     (2, {"parameters": {"x": "${FROM.nowhere}"}}),
 )
 _CONDITIONS: Final[Sequence[str | None]] = table(
     None,
-    (14, "FROM.n > 0"),
-    (8, "FROM.n != 1"),
+    (10, "FROM.n > 0"),
+    (6, "FROM.n != 1"),
+    (2, "FROM.n in [1, 2, 'x']"),
+    (2, "[0, 1].exists(each, each == FROM.n)"),
+    (2, "size(string(FROM.n)) > 0 && 'FROM.n' != \"n\""),
+    (2, "FROM['n'] == 1 ? input.a == 1 : !(FROM.n == 0)"),
+    (1, "string(FROM.n).matches('^[01]$')"),
     (8, "input.a == 1"),
     (6, "${FROM.n} == 1 || input.a == 1"),
     (2, "FROM.n"),
@@ -81,11 +97,20 @@ _MASKS: Final = table(0, (60, 1), (30, 2), (40, 3), (24, 4), (24, 5), (24, 6), (
 _SIZES: Final = table(1, (20, 2), (60, 3), (80, 4), (60, 5), (16, 6))
 _LIMITS: Final = table(None, (40, 1), (40, 2))
 _DEADLINES: Final = table(None, (24, 5), (24, 1.5))
+_BESIDE: Final = "input.a == 1"
+_PLACES: Final = table("step", (112, "connection"), (24, "both"))
+"""Where a condition stands; where it stands on a connection, the step may have one of its own beside it."""
+_LISTED: Final = table("as they follow", (48, "backwards"), (24, "the first last"))
+"""In which order the steps are defined."""
 _HALF: Final = table(False, (128, True))  # noqa: FBT003  # a table of flags
 _QUARTER: Final = table(False, (64, True))  # noqa: FBT003  # a table of flags
 
 OUTPUTS: Final = st.sampled_from(
-    ({"n": 1}, {"n": None}, {"n": 0}, {"n": None}, {"n": "${input.a}"}, {"n": [1, {"m": "x"}]}, {}, None, NO_JSON)
+    (
+        *({"n": 1}, {"n": None}, {"n": 0}, {"n": None}, {"n": "${input.a}"}, {"n": [1, {"m": "x"}]}, {}, None),
+        *({"n": 1}, {"n": None}, {"n": 0}, {"n": None}, {"n": "${input.a}"}, {"n": [1, {"m": "x"}]}, {}, None),
+        *NO_JSON,
+    )
 )
 INPUTS: Final = st.sampled_from(
     (
@@ -104,7 +129,7 @@ INPUTS: Final = st.sampled_from(
 NEW_INPUTS: Final = st.sampled_from(
     (None, {"late": 1}, {"a": 1, "n": 1, "b": {"c": 2}, "late": 1}, {"b": {"d": 3}}, {"a": 2}, {}, None)
 )
-ERRORS: Final = st.sampled_from(("RuntimeError", "ValidationError", "TimeoutError"))
+ERRORS: Final = st.sampled_from(("RuntimeError", "ValidationError", "TimeoutError", "RuntimeError", "CancelledError"))
 CALM: Final = st.sampled_from((False, True, True, False))
 INDEX: Final = st.integers(0, 7)
 SECONDS: Final = st.sampled_from((1.0, 0.5, 0.999, 5.0, 0.01, 60.0, 1.0))
@@ -138,16 +163,20 @@ class Drawn(NamedTuple):
 
 
 class Character(NamedTuple):
-    """A step but for its name and its sources; ``FROM`` stands for one of those and ``SELF`` for the step itself."""
+    """A step but for its name and its sources.
+
+    ``FROM`` stands for one of those, ``FAR`` for a step behind it and ``SELF`` for the step itself.
+    """
 
     step: dict[str, Json]
     condition: str | None
     manner: Manner
     undo_manner: Manner
 
-    def named(self, name: str, sources: Sequence[str]) -> dict[str, Json]:
+    def named(self, name: str, sources: Sequence[str], far: str | None = None) -> dict[str, Json]:
         """The step under its name: ``FROM`` becomes its first source, or the input where it has none."""
-        names = {"FROM": sources[0] if sources else "input", "SELF": name}
+        near = sources[0] if sources else "input"
+        names = {"FROM": near, "FAR": far or near, "SELF": name}
         return {"id": name, **_renamed(self.step, names)}
 
     def condition_on(self, source: str | None) -> str | None:
@@ -175,7 +204,7 @@ def _renamed(value: Json, names: Mapping[str, str]) -> Json:
     return [_renamed(item, names) for item in value] if isinstance(value, list) else value
 
 
-_WORKFLOW: Final = 5 + 9 * len(NAMES)
+_WORKFLOW: Final = 6 + 9 * len(NAMES)
 """Bytes that a workflow takes at most."""
 
 
@@ -191,24 +220,30 @@ def workflow_of(bytes_: bytes) -> Drawn:
         definition["timeout"] = deadline
     if _HALF[next(chance)]:
         definition["rollback_on_cancel"] = True
-    graph = _QUARTER[next(chance)]
+    graph, listed = _QUARTER[next(chance)], _LISTED[next(chance)]
     manners: dict[str, Manner] = {}
+    behind: dict[str, list[str]] = {}
     for name in NAMES[:size]:
         mask, character = _MASKS[next(chance)], character_of(chance)
         sources = [step["id"] for rank, step in enumerate(reversed(steps[-3:])) if mask >> rank & 1]
-        step = character.named(name, sources)
+        behind[name] = [each for source in sources for each in (*behind[source], source)]
+        step = character.named(name, sources, behind[name][0] if sources else None)
         condition = character.condition_on(sources[0] if sources else None)
-        either, on_connection = _QUARTER[next(chance)], _HALF[next(chance)]
+        either, place = _QUARTER[next(chance)], _PLACES[next(chance)]
         if sources:
             step["depends_on"] = sources
             if either:
                 step["join"] = "any"
-        if condition is not None and sources and (on_connection or graph):
+        if condition is not None and sources and place != "step":
             step["depends_on"] = [{"source": sources[0], "condition": condition}, *sources[1:]]
+            if place == "both":
+                step["condition"] = _BESIDE
         elif condition is not None:
             step["condition"] = condition
         steps.append(step)
         manners |= {name: character.manner, f"{name}!": character.undo_manner}
+    if listed != "as they follow":
+        definition["steps"] = steps[::-1] if listed == "backwards" else [*steps[1:], steps[0]]
     return Drawn(
         as_graph(definition) if graph else definition,
         {name: manner for name, manner in manners.items() if manner != "gate"},
@@ -224,10 +259,11 @@ def as_graph(definition: Mapping[str, Json]) -> dict[str, Json]:
     nodes = []
     connections = []
     for step in definition["steps"]:
-        rest = {key: value for key, value in step.items() if key not in ("id", "depends_on")}
+        rest = {key: value for key, value in step.items() if key not in ("id", "name", "depends_on")}
         named = {"id": step["id"]} if "id" in step else {}
-        nodes.append({**named, "type": "task", "config": rest})
-        for source in step.get("depends_on", []):
+        titled = {"title": step["name"]} if "name" in step else {}
+        nodes.append({**named, **titled, "type": "task", "config": rest})
+        for source in step.get("depends_on") or ():
             entry = {"source": source} if isinstance(source, str) else dict(source)
             connections.append({**entry, "target": step["id"]})
     settings = {key: value for key, value in definition.items() if key != "steps"}

@@ -474,11 +474,11 @@ def _copied(value: Json) -> Json:
 def _supply(missing: Mapping[str, list[str]]) -> dict[str, Json] | None:
     """Inputs that fill every missing path."""
     inputs: dict[str, Json] = {}
-    for paths in missing.values():
-        for path in paths:
-            *parents, last = path.split(".")[1:]
-            into = inputs
-            for parent in parents:
-                into = into.setdefault(parent, {})
-            into[last] = 1
+    paths = sorted((path for each in missing.values() for path in each), key=lambda path: -path.count("."))
+    for path in paths:  # the longest first: what leads to another path is an object
+        *parents, last = path.split(".")[1:]
+        into = inputs
+        for parent in parents:
+            into = into.setdefault(parent, {})
+        into.setdefault(last, 1)
     return inputs or None

@@ -176,7 +176,8 @@ class Execution:
         if progress.undo is None:
             missing: list[str] = []
             compensation = progress.step.compensation
-            parameters = resolve(compensation.parameters if compensation else {}, self.scope, missing)
+            scope = {**self.scope, "input": progress.input}
+            parameters = resolve(compensation.parameters if compensation else {}, scope, missing)
             progress.undo = (
                 Plan(Fate.FAIL, error="UnresolvedReferenceError", words=[step, missing[0]])
                 if missing

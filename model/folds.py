@@ -74,6 +74,8 @@ def _step_started(execution: Execution, entry: Recorded) -> None:
     else:
         rests, moment = wait.rests, wait.moment
         progress.parameters = wait.plan.parameters if wait.plan else None
+    if number == 1:
+        progress.input = execution.input
     facts.note_start(rests, moment, execution.id, name)
     execution.retrying.pop(name, None)
     progress.phase = StepPhase.RUNNING

@@ -151,6 +151,7 @@ class Progress:
     __slots__ = (
         "attempts",
         "error",
+        "input",
         "output",
         "parameters",
         "phase",
@@ -169,6 +170,8 @@ class Progress:
         self.undecided = len(step.incoming)
         self.parameters: Json = None
         """As resolved when it became ready; the same for all attempts."""
+        self.input: Json = None
+        """What the input was when they were: its compensation's parameters see that one."""
         self.output: Json = None
         self.error: Mapping[str, Json] | None = None
         self.until = float("-inf")

@@ -32,7 +32,7 @@ TOKEN: Final = re.compile(
                          | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' )
                | //[^\n]* )
     | \$\{ (?P<reference>[^{}]*) \}
-    | (?P<name> (?<![\w.])[A-Za-z_]\w* )
+    | (?P<name> (?<![\w.])[A-Za-z_]\w*+ (?!\s*\() )
     """,
     re.VERBOSE | re.DOTALL,
 )

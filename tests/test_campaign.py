@@ -412,7 +412,7 @@ def test_cases_run_that_workflow_and_no_other(workflow: dict[str, Any], monkeypa
         note(self, machine)
 
     monkeypatch.setattr(Searcher, "_note", noted)
-    report = Searcher(Plan(1, workflow=ours)).run(chunk(examples=40))
+    report = Searcher(Plan(1, workflow=ours)).run(chunk(examples=12))
     assert report.trouble is None
     assert report.found is None
     assert ran

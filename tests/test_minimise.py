@@ -33,18 +33,6 @@ GRAPH = {
     "nodes": [{"id": "a", "config": {"action": "work"}}, {"id": "b", "config": {"action": "work", "timeout": 1}}],
     "connections": [{"source": "a", "target": "b", "condition": "a.n > 0"}],
 }
-ODD: tuple[Any, ...] = (
-    {},
-    {"id": "w", "steps": 5},
-    {"steps": ["a"]},
-    {"steps": {"a": {"id": "a"}}},
-    {"steps": [{"id": 7, "depends_on": 5}]},
-    {"steps": [{"id": "a"}, {"id": "b", "depends_on": 5}]},
-    {"steps": [{"id": "a", "depends_on": [[], {"target": 3}]}, {"id": "b", "action": 3, "retries": 1}]},
-    {"nodes": [{"id": "a"}, {"id": "b", "config": 3}], "connections": ["a", {"source": "b"}, 7]},
-    {"nodes": [{"id": "a"}, {"id": "b"}], "connections": 3, "steps": 4, "timeout": {"a": [1]}},
-    {"steps": [{"id": name, "action": "work"} for name in "abcdefghijklmnopqrstuvwxyz"] + [{"id": "aa"}]},
-)
 
 SAMPLE = (
     *("cancelled_twice", "on_after_the_end", "refusals_are_not_sent", "first_fault_only", "null_is_no_output"),
@@ -176,19 +164,6 @@ class TestOtherPrograms:
             for lines in made:
                 again = from_text(to_text(replace(witness, lines=tuple(lines))))
                 assert told(again.lines) == told(tuple(lines))
-
-    @pytest.mark.parametrize("workflow", ODD, ids=str)
-    def test_what_is_no_workflow_is_no_trouble(self, workflow: Any) -> None:
-        lines = program(Run(workflow), Run(workflow, {"a": None}, {"a": "instant"}, ["steps[0].id"]), Finish("x1/a"))
-        for made in (rewritten(lines, ["x1", "x2"]), others(lines, ["x1"], definitions=True)):
-            assert all(len(each) <= 4 for each in made)
-        assert all(len(part.lines) <= len(lines) for part in parts(lines, ["x1"]))
-        case = case_of(
-            "cancelled_twice", *program(Run(ONE, {}, {"a": "stubborn"}), Cancel("x1")), *lines, Line(Cancel("x1"))
-        )
-        small = minimise(case, MUTANTS["cancelled_twice"].plant(), budget=3000)
-        assert len(small.lines) <= len(case.lines)
-        assert fingerprint(case)[0] == fingerprint(small)[0] == case.clause
 
     def test_names_change_everywhere(self) -> None:
         workflow = {

@@ -762,6 +762,22 @@ def test_an_attempt_that_was_started_and_had_not_begun_begins_after_the_crash() 
     passes(h)
 
 
+def test_a_compensation_sees_the_input_that_its_step_had() -> None:
+    h = History()
+    h.start(
+        workflow(step("a", compensation={"action": "undo", "parameters": {"p": "${input.x}"}}), step("b")), {"x": 1}
+    )
+    h.do("a")
+    h.run("b")
+    h.pause()
+    h.resume({"x": 2})
+    h.fail("b")
+    h.roll_back()
+    h.undo("a", parameters={"p": 1})
+    h.ended_as("FAILED")
+    h.judged()
+
+
 def test_what_a_crash_has_interrupted_holds_no_slot_until_it_runs_again() -> None:
     h = History()
     h.start(workflow(step("a"), step("b"), max_concurrent_steps=1))

@@ -257,7 +257,7 @@ PROGRAMS: dict[str, tuple[Move | tuple[Move, Tape], ...]] = {
     "actions of two executions ran at once": (Run(workflow(step("a"))), Run(workflow(step("a")))),
     "an execution's own limit held a step back": (Run(workflow(step("a"), step("b"), max_concurrent_steps=1)),),
     "a condition that cannot be evaluated": (Run(workflow(step("a"), step("b", "a", condition="a.m == 1"))),),
-    "an output that breaks its schema, or JSON": (Run(workflow(step("a"))), Finish("x1/a", NO_JSON)),
+    "an output that breaks its schema, or JSON": (Run(workflow(step("a"))), Finish("x1/a", NO_JSON[0])),
     "a command to an unknown execution": (Pause("nobody"),),
     "a command not accepted in COMPLETED": (Run(workflow(step("a"))), Finish("x1/a"), Cancel("x1")),
     "a command not accepted in PARTIAL": (

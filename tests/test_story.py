@@ -508,12 +508,6 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_case_that_is_kept_says_why() -> None:
-    told = story(told_of(replace(three_steps(), why="a step's undo came too soon", kept_on="2026-01-31")))
-    assert "\nkept because  a step's undo came too soon\n" in told
-    assert "kept because" not in story(told_of(three_steps()))
-
-
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from click import ClickException, Context  # noqa: PLC0415  # only this test goes in by the back door
 

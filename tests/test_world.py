@@ -172,9 +172,9 @@ def test_a_gate_opens_once_and_what_was_said_first_counts() -> None:
 
 
 def test_an_output_that_json_cannot_hold_is_no_part_of_the_history() -> None:
-    world = played(Run(workflow(step("a"))), Finish("x1/a", NO_JSON))
+    world = played(Run(workflow(step("a"))), Finish("x1/a", NO_JSON[0]))
     (ended,) = seen(world, Ended)
-    assert (ended.value, ended.json) == ("an object that JSON cannot hold", False)
+    assert (ended.value, ended.json) == ("not JSON, which JSON cannot hold", False)
     assert recorded(world)[-1] == "ExecutionEnded FAILED"
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from machines.target import CAPABILITIES, Call, Json, Ports, UnknownExecution
 from machines.targets.naive_definition import faults_of, steps_of
-from machines.targets.naive_state import Stand, State, error_of, is_json, others, resolve, violations
+from machines.targets.naive_state import Stand, State, error_of, is_json, others, violations
 
 Write: TypeAlias = tuple[str, dict[str, Json]]
 """An event to be written, without its time; ``wait`` becomes ``until``."""
@@ -166,7 +166,7 @@ class NaiveTarget:
         undo = state.status == "ROLLING_BACK"
         if undo:
             spec = spec["compensation"]
-            number, parameters = stand.undone, resolve(spec.get("parameters", {}), state.scope(), [])
+            number, parameters = stand.undone, state.undo_parameters(name, [])
         else:
             number, parameters = stand.attempts, deepcopy(stand.parameters)
         idempotency = f"{x}/{name}/compensation/{number}" if undo else f"{x}/{name}/{number}"

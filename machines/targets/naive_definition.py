@@ -21,6 +21,33 @@ Spec: TypeAlias = dict[str, Json]
 
 REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _ACTIONS: Final = ("work", "undo", "wait")
+_FUNCTIONS: Final = (
+    *("all", "exists", "exists_one", "filter", "map", "has", "in"),
+    *("size", "contains", "startsWith", "endsWith", "matches"),
+    *("int", "uint", "double", "string", "bytes", "type", "dyn", "timestamp", "duration"),
+    *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
+    *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
+)
+"""CEL's own."""
+_TYPES: Final = ("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint")
+_LITERAL: Final = re.compile(
+    r"""(?<!\w)(?:[bB]?[rR]|[rR][bB]|[bB])?
+        (?: \"{3}.*?\"{3} | '{3}.*?'{3} | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' ) | //[^\n]*""",
+    re.DOTALL | re.VERBOSE,
+)
+"""A text in CEL, or a comment."""
+
+
+def outside(condition: str) -> list[str]:
+    """The pieces of a condition between its texts and comments."""
+    return _LITERAL.split(condition)
+
+
+def with_references(condition: str, spell: Callable[[re.Match[str]], str]) -> str:
+    """A condition with its references spelled otherwise; what stands in a text is none."""
+    between = [*_LITERAL.findall(condition), ""]
+    pieces = [REFERENCE.sub(spell, piece) for piece in outside(condition)]
+    return "".join(each for pair in zip(pieces, between, strict=True) for each in pair)
 
 
 def steps_of(definition: Json) -> dict[str, Spec]:
@@ -180,7 +207,7 @@ class Inspection:
         self.edges: list[tuple[Json, Json, Json, str]] = []
         """Source, target, condition, place."""
         for place, item in self.items:
-            self._keys(place, item, _NODE if self._graph else _STEP)
+            self._keys(place, {"config": None, **item} if self._graph else item, _NODE if self._graph else _STEP)
             self._identity(f"{place}.id", item.get("id"))
         self._connect(whole)
         self._again()
@@ -271,7 +298,7 @@ class Inspection:
             ranks.append(next(name for name in left if all(each in ranks for each in self.ancestors(name))))
         for place, item in self.items:
             rank, right = item.get("sequence_order"), ranks.index(item["id"]) + 1
-            if rank is not None and (isinstance(rank, bool) or rank != right):
+            if rank is not None and (type(rank) is not int or rank != right):
                 self.faults.append(f"{place}.sequence_order: {rank!r} is not {right}")
 
     def _step(self, place: str, item: Spec) -> None:
@@ -286,7 +313,8 @@ class Inspection:
         for key in ("input_schema", "output_schema"):
             if key in config:
                 self._schema(f"{place}.{key}", config[key])
-        if undo := given(config.get("compensation")):
+        if isinstance(config.get("compensation"), dict):
+            undo = given(config["compensation"])
             self._keys(f"{place}.compensation", {"action": None, **undo}, _COMPENSATION)
             self._work(f"{place}.compensation", undo, [*above, item.get("id")])
 
@@ -316,15 +344,19 @@ class Inspection:
         if not isinstance(condition, str):
             return
         names = self.ancestors(name)
-        for match in REFERENCE.finditer(condition):
+        bare = "''".join(outside(condition))
+        for match in REFERENCE.finditer(bare):
             self._path(place, match[1] or "", names)
-        text = re.sub(r"\"[^\"]*\"|'[^']*'|//.*", "''", REFERENCE.sub("1", condition))
+        text = re.sub(r"\s*\.\s*", ".", REFERENCE.sub("1", bare))
+        for word in re.findall(r"([A-Za-z_]\w*)\s*\(", text):
+            if word not in _FUNCTIONS:
+                self.faults.append(f"{place}: there is no function {word}")
         local = re.findall(r"\(\s*(\w+)\s*,", text)
         for word in re.findall(r"(?<![\w.])[A-Za-z_]\w*(?![\w(])", text):
-            if word not in ("input", "true", "false", "null", "in", *names, *local):
+            if word not in ("input", "true", "false", "null", "in", *_TYPES, *names, *local):
                 self.faults.append(f"{place}: {word} is no ancestor")
         try:
-            cel.compile(REFERENCE.sub("_0_", condition))
+            cel.compile(with_references(condition, lambda _: "_0_"))
         except ValueError as error:
             self.faults.append(f"{place}: {error}")
 

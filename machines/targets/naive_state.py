@@ -11,7 +11,6 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -19,7 +18,7 @@ from typing import Any, Final, TypeAlias
 import cel
 import jsonschema
 
-from machines.targets.naive_definition import REFERENCE, Spec
+from machines.targets.naive_definition import REFERENCE, Spec, with_references
 
 Json: TypeAlias = Any
 
@@ -75,12 +74,17 @@ def holds(condition: str, scope: Mapping[str, Json]) -> bool:
     bound = dict(scope)
 
     def bind(match: re.Match[str]) -> str:
-        name = f"_{match.start()}_"
-        with suppress(MissingPathError):  # CEL says whether it was needed
+        name = f"_{len(bound)}_"
+        bound[name] = None
+        try:
             bound[name] = look_up(match[1], scope)
-        return name
+        except MissingPathError:  # CEL says whether it was needed
+            missing.append(name)
+        return f" {name} "
 
-    value = cel.compile(REFERENCE.sub(bind, condition)).execute(bound)
+    missing: list[str] = []
+    program = cel.compile(with_references(condition, bind))
+    value = program.execute({name: item for name, item in bound.items() if name not in missing})
     if not isinstance(value, bool):
         message = f"{value!r} is not a boolean"
         raise TypeError(message)
@@ -135,6 +139,8 @@ class Stand:
     decided: bool | str | None = None
     """Of its connections: whether they let it run, or why that could not be found out; None: not decided."""
     parameters: Json = None
+    inputs: Json = None
+    """What the input was when its first attempt started."""
     running: bool = False
     """An attempt was started, of it or of its compensation, and no end of that is known."""
     timed_out: bool = False
@@ -204,6 +210,7 @@ class State:
         match kind:
             case "StepStarted":
                 if not stand.attempts:
+                    stand.inputs = self.inputs
                     stand.parameters = resolve(self.steps[name].get("parameters", {}), self.scope(), [])
                 stand.status, stand.attempts = "RUNNING", event["attempt"]
             case "StepCompleted":
@@ -302,8 +309,13 @@ class State:
     def undo_fault(self, name: str) -> str:
         """Why a compensation cannot be started; empty if it can."""
         missing: list[str] = []
-        resolve(self.steps[name]["compensation"].get("parameters", {}), self.scope(), missing)
+        self.undo_parameters(name, missing)
         return f"the compensation of step {name}: there is no {', '.join(missing)}" if missing else ""
+
+    def undo_parameters(self, name: str, missing: list[str]) -> Json:
+        """What a compensation gets: its step's output and the input that its step had are at hand (F4)."""
+        scope = {**self.scope(), "input": self.stands[name].inputs}
+        return resolve(self.steps[name]["compensation"].get("parameters", {}), scope, missing)
 
     def input_fault(self, name: str) -> str:
         """What ``input_schema`` has against a step's parameters before its first attempt (V4); empty if nothing."""

@@ -22,7 +22,7 @@ def _faults(facts: Facts, entry: Refused) -> list[str]:
 
 
 def _is_graph(workflow: object) -> bool:
-    return isinstance(workflow, dict) and "nodes" in workflow
+    return isinstance(workflow, dict) and workflow.get("nodes") is not None
 
 
 def _wrong(key: str) -> Holds:
@@ -47,8 +47,8 @@ _SHAPES.sometimes(
     "a connection with a condition of its own",
     lambda _, entry: any(
         isinstance(source, dict)
-        for each in entry.event["workflow"].get("steps", ())
-        for source in each.get("depends_on", ())
+        for each in entry.event["workflow"].get("steps") or ()
+        for source in each.get("depends_on") or ()
     ),
 )
 _SHAPES.sometimes(
