@@ -159,6 +159,10 @@ canary: $(READY) ## Test the tester: every planted bug must be found
 bugs: $(READY) ## Search for every planted bug many times, and say how soon each is found
 	@$(LOCKSTEP) bugs --workers $(WORKERS) $(if $(JSON),--json '$(JSON)') $(ARGS)
 
+.PHONY: minimal
+minimal: $(READY) ## Find every planted bug from ten seeds, and say how small and how alike its cases become
+	@$(BIN)/python -m machines.minimal $(if $(JSON),--json '$(JSON)') $(ARGS)
+
 # A part of it, as in `make mutation SHARD=3/12`, which takes two cores less than 20 minutes; started again, it goes on.
 .PHONY: mutation
 mutation: $(READY) ## Change the engine's core in one place after the other: what notices, and what does not?
