@@ -224,6 +224,21 @@ class TestNothingCanGo:
         assert weigh(small.lines, small.max_concurrent_steps) < weigh(case.lines, case.max_concurrent_steps)
         assert UNFINISHED not in minimise(from_text(to_text(small)), factory).extra
 
+    def test_a_graph_becomes_steps_and_one_execution_is_left(self) -> None:
+        late = Line(Run(GRAPH, {}, {"a": "stubborn"}), Tape(bytes([ROUND[1]])))
+        case = case_of("cancelled_twice", late, *program(Run(ONE), Elapse(1.0), Cancel("x2"), Cancel("x2")))
+        small = minimise(case, MUTANTS["cancelled_twice"].plant())
+        assert [line.move for line in small.lines] == [
+            Run(ONE, manners={"a": "stubborn"}),
+            Cancel("x1"),
+            Cancel("x1"),
+        ]
+
+    def test_a_draft_becomes_a_workflow(self) -> None:
+        draft = program(AddStep(STEP, "stubborn"), AddStep({**STEP, "id": "b"}), Connect("a", "b", "a.n > 0"), Run())
+        case = case_of("cancelled_twice", *draft, *program(Cancel("x1"), Cancel("x1")))
+        assert len(minimise(case, MUTANTS["cancelled_twice"].plant()).lines) == 3
+
     def test_a_definition_is_broken_where_its_case_says(self) -> None:
         broken = {
             "id": "w",
