@@ -21,6 +21,7 @@ from machines.moves import tell
 from machines.mutants import MUTANTS, target_name
 from machines.shapes import POLICIES, Plan, Shape, plans, reaches, shapes
 from machines.targets.builtin import BuiltinTarget, builtin
+from machines.targets.naive import naive
 from machines.world import World
 from model.history import Recorded
 from tests.command_line import called
@@ -261,6 +262,14 @@ def test_a_course_without_an_end_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     tally = Explorer(Plan(((), (0,)), BY_NAME["bare"], 1), builtin, Scope((), late=0)).explore()
     assert tally.smallest is not None
     assert tally.smallest.sentence == "after 2 choices there is still something to come"
+
+
+def test_an_engine_that_nobody_of_the_model_has_seen_keeps_the_contract() -> None:
+    total = Tally()
+    for plan in plans(1):
+        total.add(Explorer(plan, naive, ONE_LATE).explore())
+    assert (total.smallest, total.violations) == (None, 0)
+    assert total.courses == 298
 
 
 # The command
