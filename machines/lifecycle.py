@@ -58,6 +58,8 @@ _GOING = (Phase.PENDING, Phase.RUNNING, Phase.PAUSED)
 UNSETTLED = (*_GOING, Phase.CANCELLING, Phase.ROLLING_BACK)
 _PASSING = (Phase.PENDING, Phase.CANCELLING, Phase.ROLLING_BACK)
 _NOBODY = "nobody"
+_TOGETHER = 3
+"""Actions that end together, at most."""
 
 
 class WorldMachine(RuleBasedStateMachine):
@@ -212,6 +214,13 @@ class ExecutionRules(WorldMachine):
     def finish_newest(self, tape: Tape) -> None:
         """The action that began last returns."""
         self.play(Finish(self.quiet_gates()[-1]), tape)
+
+    @precondition(lambda self: len(self.quiet_gates()) > 1)
+    @rule(failing=st.sampled_from((False, True)), tape=TAPES)
+    def end_together(self, failing: bool, tape: Tape) -> None:  # noqa: FBT001
+        """Actions end, each while the ends before it are being written, if that takes its time."""
+        for number, gate in enumerate(self.quiet_gates()[-_TOGETHER:]):
+            self.play(Fail(gate) if failing else Finish(gate), PLAIN if number else tape)
 
     @precondition(lambda self: self.open_gates())
     @rule(index=INDEX, kind=ERRORS, tape=TAPES)
