@@ -235,6 +235,7 @@ class Driver:
         if state.status is not before:
             if state.active:
                 slots.hold(lane)
+                self._void_grants()
             else:
                 slots.forget(lane)
                 self._yield_interrupted()
@@ -244,6 +245,18 @@ class Driver:
             slots.enqueue(lane, step)
         if decision.ready:
             slots.dispatch()
+
+    def _void_grants(self) -> None:
+        """What was granted a slot and has not started gives it back: it will be ready anew, in its turn (C3)."""
+        mailbox = self._mailbox
+        mailbox.rotate(-1)  # the first is being decided
+        for _ in range(len(mailbox) - 1):
+            command, _reply = entry = mailbox.popleft()
+            if type(command) is StartAttempt and command.step not in self._interrupted:
+                self._slots.release(self._lane)
+            else:
+                mailbox.append(entry)
+        self._slots.dispatch()
 
     # Effects
 

@@ -8,6 +8,9 @@ from machines.mutants.planting import Edit, Mutant
 
 _CORE: Final = "engine.transitions"
 _SHELL: Final = "engine.driver"
+
+_VOID: Final = "                self._void_grants()\n"
+"""What keeps a slot that was granted before a pause from being used under it, or after it."""
 _STATE: Final = "engine.state"
 
 MUTANTS: Final = (
@@ -30,7 +33,10 @@ MUTANTS: Final = (
         "nothing_starts_under_a_pause",
         "P1",
         "A step that has its slot when the pause comes starts under the pause.",
-        (Edit(_CORE, "elif state.status is _RUNNING and (index in", "elif state.active and (index in"),),
+        (
+            Edit(_CORE, "elif state.status is _RUNNING and (index in", "elif state.active and (index in"),
+            Edit(_SHELL, _VOID, ""),
+        ),
         "PrefectHQ/prefect#498",
     ),
     Mutant(
@@ -229,6 +235,7 @@ MUTANTS: Final = (
                 "elif state.status is _RUNNING and (index in state.open or index in state.retrying):",
                 "elif state.status is _RUNNING:",
             ),
+            Edit(_SHELL, _VOID, ""),
         ),
         "langchain-ai/langgraph#8837",
     ),
