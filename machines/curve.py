@@ -128,9 +128,10 @@ def _floors(most: float) -> Iterator[str]:
     for share, seconds in SOLVED_WITHIN:
         if seconds <= most:
             x, y = _x(seconds, most), _y(share)
-            beside = f'x="{x + 9}"' if x + _LABEL < _WIDTH - _RIGHT else f'x="{x - 9}" text-anchor="end"'
+            room = _WIDTH - _RIGHT - x  # curves come from the lower left
+            anchor = "start" if room > _LABEL else "middle" if room > _LABEL / 2 else "end"
             yield f'<path d="M{x - 5} {y - 5}l10 10m0 -10l-10 10" stroke="var(--ink)" stroke-width="1.6"/>'
-            yield f'<text {beside} y="{y + 16}">floor: {share:.0%} solved</text>'
+            yield f'<text x="{x}" y="{y + 32}" text-anchor="{anchor}">floor: {share:.0%} solved</text>'
 
 
 def page(title: str, picture: str, notes: Sequence[str], tables: Sequence[Table]) -> str:
