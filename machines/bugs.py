@@ -9,7 +9,6 @@ Rule 3: progress goes to stderr, the tables to stdout. Exit status 0 all floors 
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import time
 from collections import Counter
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 
 from machines import curve, strength
-from machines.fuzzing import check_out, counted, refuse, write_out
+from machines.fuzzing import check_out, counted, refuse, workers_given, write_out
 from machines.score import FOUND_WITHIN, Score, Shrunk, Trial, floors
 from machines.strength import EXAMPLES, LESSER, OURS, Outcome, class_of
 from machines.workers import begin
@@ -93,7 +92,7 @@ def bugs(  # noqa: PLR0913  # one for each option
     """
     chosen = _chosen(only)
     lesser = _lesser(against)
-    processes = _workers(workers)
+    processes = workers_given(workers)
     for option, path in (("--json", out), ("--html", page), ("--svg", picture)):
         _check(option, path)
     began = time.monotonic()
@@ -137,15 +136,6 @@ def _lesser(against: str) -> list[str]:
         if not at_hand():
             refuse("--against", "the example tests are not installed: they are in a clone of the project")
     return list(dict.fromkeys(names))
-
-
-def _workers(given: str) -> int:
-    most = os.cpu_count() or 1
-    if given == "all":
-        return most
-    if not (given.isascii() and given.isdigit() and 1 <= int(given) <= 4 * most):
-        refuse("--workers", f"must be all, or a sensible number of processes, not {given!r}")
-    return int(given)
 
 
 def _check(option: str, path: str | None) -> None:

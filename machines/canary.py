@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from machines.fuzzing import check_out, counted, refuse, write_out
+from machines.fuzzing import check_out, counted, refuse, workers_given, write_out
 from machines.workers import begin
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ def canary(  # one for each option
     check_out(out)
     mutants = [mutant for name, mutant in MUTANTS.items() if not only or name in only]
     if probed is not None:
-        return _probe_all([mutant.name for mutant in mutants], seed, probed, _workers(workers))
+        return _probe_all([mutant.name for mutant in mutants], seed, probed, workers_given(workers))
     kept = _directory(directory)
     began = time.monotonic()
-    hunted = _hunt_all(mutants, seed, budget, _workers(workers))
+    hunted = _hunt_all(mutants, seed, budget, workers_given(workers))
     catches = _replay_all([hunted[mutant.name] for mutant in mutants], kept)
     seconds = time.monotonic() - began
     _tell(mutants, catches, seconds)
@@ -101,15 +101,6 @@ def _directory(directory: str) -> Path:
     except OSError as error:
         refuse(f"--dir {directory}", error.strerror)
     return path
-
-
-def _workers(given: str) -> int:
-    most = os.cpu_count() or 1
-    if given == "all":
-        return most
-    if not (given.isascii() and given.isdigit() and 1 <= int(given) <= 4 * most):
-        refuse("--workers", f"must be all, or a sensible number of processes, not {given!r}")
-    return int(given)
 
 
 # The hunts
