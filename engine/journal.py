@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from engine.errors import JournalError, UnknownExecutionError
-from engine.messages import Event, ExecutionEnded
+from engine.messages import Event, ExecutionEnded, Json
 
 
 class Journal(Protocol):
@@ -53,6 +53,7 @@ class MemoryJournal:
     def __init__(self) -> None:
         self._events: dict[str, list[Event]] = {}
         self._unfinished: dict[str, None] = {}
+        self._workflows: dict[str, dict[str, Json]] = {}
 
     def write(self, execution: str, first: int, events: Sequence[Event]) -> None:
         """``append`` without the wait."""
@@ -82,6 +83,21 @@ class MemoryJournal:
     async def unfinished(self) -> list[str]:
         """The executions that have not ended; see `Journal`."""
         return list(self._unfinished)
+
+    async def executions(self) -> list[str]:
+        """All executions, oldest first."""
+        return list(self._events)
+
+    async def workflows(self) -> dict[str, dict[str, Json]]:
+        """The workflows that are kept: their definitions by their ids."""
+        return dict(self._workflows)
+
+    async def keep_workflow(self, workflow: str, definition: dict[str, Json] | None) -> None:
+        """Keep a workflow under its id, in place of an earlier one; None: keep it no more."""
+        if definition is None:
+            self._workflows.pop(workflow, None)
+        else:
+            self._workflows[workflow] = definition
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -81,6 +81,13 @@ _KEPT: Final = """
     LEFT JOIN executions ON executions.execution = sought.execution
     LEFT JOIN events ON events.execution = sought.execution ORDER BY events.seq
 """
+_SHELF: Final = (
+    "CREATE TABLE IF NOT EXISTS workflows (workflow TEXT PRIMARY KEY, definition TEXT NOT NULL) WITHOUT ROWID"
+)
+_HAS_SHELF: Final = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'workflows'"
+_WORKFLOWS: Final = "SELECT workflow, definition FROM workflows ORDER BY workflow"
+_KEEP: Final = "INSERT OR REPLACE INTO workflows (workflow, definition) VALUES (?, ?)"
+_DROP: Final = "DELETE FROM workflows WHERE workflow = ?"
 _ANY: Final = "SELECT 1 FROM executions LIMIT 1"
 _TAKE_BACK: Final = "DELETE FROM events WHERE execution = ? AND seq >= ?"
 _NEVER_BEGUN: Final = "DELETE FROM executions WHERE execution = ?"
@@ -222,6 +229,28 @@ class SqliteJournal:
         """
         self._check_open()
         return [execution for execution, _ in await self._call(self._select, _EXECUTIONS)]
+
+    async def workflows(self) -> dict[str, dict[str, Json]]:
+        """The workflows that are kept beside the executions: their definitions by their ids.
+
+        Raises:
+            JournalError: they cannot be read.
+        """
+        self._check_open()
+        if not await self._call(self._select, _HAS_SHELF):
+            return {}
+        return {workflow: json.loads(text) for workflow, text in await self._call(self._select, _WORKFLOWS)}
+
+    async def keep_workflow(self, workflow: str, definition: dict[str, Json] | None) -> None:
+        """Keep a workflow under its id, in place of an earlier one; None: keep it no more. Durable when it returns.
+
+        Raises:
+            JournalError: it could not be written.
+        """
+        self._check_open()
+        if self._reader is not None:
+            self._fail("it was opened for reading only")
+        await self._call(self._shelve, workflow, None if definition is None else _encode(definition))
 
     async def kept(self, execution: str) -> Kept:
         """What the file holds of an execution, at one moment; for those who judge it, so it may be damaged.
@@ -445,6 +474,18 @@ class SqliteJournal:
             doubt(connection)  # even if there is nothing to take back
             connection.execute("COMMIT")
         self._doubtful = ()
+
+    def _shelve(self, workflow: str, text: str | None) -> None:
+        """Workflows lie in a table that is made for the first: programs that do not know it pass it over."""
+        connection = self._used()
+        with transaction(connection):
+            self._check_owned(connection)
+            connection.execute(_SHELF)
+            if text is None:
+                connection.execute(_DROP, (workflow,))
+            else:
+                connection.execute(_KEEP, (workflow, text))
+            connection.execute("COMMIT")
 
     def _insert(self, connection: sqlite3.Connection, append: _Append) -> None:
         execution, first, texts = append.execution, append.first, append.texts

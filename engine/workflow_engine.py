@@ -72,22 +72,38 @@ class WorkflowEngine:
         """Close the engine."""
         await self.close()
 
+    def parse(self, definition: Json) -> Workflow:
+        """The workflow that a definition describes, as ``start_workflow`` would read it.
+
+        Raises:
+            DefinitionError: it is refused, with all its faults (D3).
+        """
+        return parse_workflow(definition, self._actions)
+
     async def start_workflow(
-        self, workflow: Workflow | dict[str, Json], input_data: dict[str, Json] | None = None
+        self,
+        workflow: Workflow | dict[str, Json],
+        input_data: dict[str, Json] | None = None,
+        execution_id: str | None = None,
     ) -> str:
         """Start an execution and return its id, once it is durable (J2). It runs in the background.
+
+        ``execution_id``: the id that it gets, where the caller has one; the journal begins none twice.
 
         Raises:
             DefinitionError: the definition is refused, with all its faults (D3).
             ValidationError: the input is not a JSON object.
-            JournalError: it could not be journaled, and has not happened.
+            JournalError: it could not be journaled, or there is such an execution already; this has not happened.
             EngineClosedError: this engine was closed.
         """
         self._check_open()
         if not isinstance(workflow, Workflow):
-            workflow = parse_workflow(workflow, self._actions)
+            workflow = self.parse(workflow)
         values = _object("input", input_data)
-        execution = self._new_id()
+        execution = self._new_id() if execution_id is None else execution_id
+        if execution in self._starting:
+            message = f"execution {execution} is being started"
+            raise JournalError(message)
         created = ExecutionCreated(self._clock(), workflow.definition, values)
         self._starting[execution] = None  # a recovery that comes upon it leaves it to us
         try:
@@ -134,6 +150,15 @@ class WorkflowEngine:
             JournalError: its events cannot be read.
         """
         return report(await self._manager.state(execution_id))
+
+    async def get_workflow(self, execution_id: str) -> Workflow:
+        """The workflow that an execution runs.
+
+        Raises:
+            UnknownExecutionError: there is no such execution.
+            JournalError: its events cannot be read.
+        """
+        return (await self._manager.state(execution_id)).workflow
 
     async def wait(self, execution_id: str) -> Report:
         """Wait until an execution has ended, and return where it stands.
