@@ -389,6 +389,21 @@ class Driver:
             self.post(AttemptYielded(step))
         self._interrupted.clear()
 
+    @property
+    def busy(self) -> bool:
+        """Whether attempts are under way, and their ends will be journaled."""
+        return self._lane.held > 0 and not self.task.done()
+
+    async def rest(self) -> None:
+        """Wait for the ends of the actions that run, and until these are durable.
+
+        Raises:
+            JournalError: they could not be journaled.
+        """
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+        await self.ask(Begin())  # refused, and answered only when whatever came before is durable
+
     async def quit(self) -> None:
         """End what still runs of an execution that cannot go on; its slots come back."""
         self._stop()

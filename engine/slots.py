@@ -34,6 +34,8 @@ class Slots:
 
     def __init__(self, total: int) -> None:
         self.free = total
+        self.closed = False
+        """Whether nobody gets a slot any more."""
         self._tickets = count()
         self._first = count(_FIRST)
         self._heads: list[tuple[int, Lane]] = []
@@ -65,6 +67,8 @@ class Slots:
 
     def dispatch(self) -> None:
         """Grant free slots for as long as there are takers."""
+        if self.closed:
+            return
         while self.free > 0 and self._heads:
             ticket, lane = heappop(self._heads)
             waiting = lane.waiting

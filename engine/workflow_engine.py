@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -210,9 +211,19 @@ class WorkflowEngine:
             message = f"execution {execution} cannot be recovered, and so none was: {error.reason}"
             raise JournalError(message) from error
 
-    async def close(self) -> None:
-        """Stop without a further word to the journal: unfinished executions can be recovered from it."""
+    async def close(self, grace: float = 0.0) -> None:
+        """Stop; unfinished executions can be recovered from the journal.
+
+        ``grace``: for so many seconds attempts under way may still end, and that is journaled; nothing else starts.
+        After them, there is no further word to the journal.
+        """
         self._closed = True
+        self._slots.closed = True
+        if grace > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    while busy := [driver for driver in self._drivers.values() if driver.busy]:
+                        await asyncio.gather(*[driver.rest() for driver in busy], return_exceptions=True)
         for driver in list(self._drivers.values()):
             await driver.close()
         self._drivers.clear()

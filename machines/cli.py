@@ -24,12 +24,13 @@ from machines.keeping import cases
 from machines.recovering import recover
 from machines.replaying import reach, replay
 from machines.running import run
+from machines.serving import serve
 from machines.story import story
 
 __all__ = ["COMMANDS", "lockstep", "main"]
 
 COMMANDS: Final[tuple[click.Command, ...]] = (
-    *(run, recover, journal),
+    *(run, recover, journal, serve),
     *(fuzz, explore, replay, story, cases),
     *(reach, crashes, canary, bugs),
 )

@@ -9,7 +9,7 @@ is out of the ordinary). Exit status 0 if all are COMPLETED, 3 if one is not, 13
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,7 +38,7 @@ from machines.following import COMPLETED, NOT_COMPLETED, SIGNALLED, Interruption
 from machines.fuzzing import refuse
 from machines.running import check_out, max_concurrent_steps, synchronous, write_out
 
-__all__ = ["recover"]
+__all__ = ["check_unfinished", "recover"]
 
 _FIRST_DATE: Final = 1e8
 """A real clock is past this, in seconds since 1970; one that began at 0 is not."""
@@ -151,16 +151,22 @@ async def _is_unfinished(file: str) -> bool:
 
 async def _adrift(file: str, manager: ExecutionStateManager) -> list[_Adrift]:
     """What is unfinished, if we can go on with all of it (rule 1)."""
+    states = await check_unfinished(file, manager, ACTIONS)
+    return [_Adrift(execution, state.workflow, state.seq) for execution, state in states.items()]
+
+
+async def check_unfinished(file: str, manager: ExecutionStateManager, actions: Collection[str]) -> dict[str, State]:
+    """The states of what is unfinished in a journal; one that nobody could go on with here is refused."""
     states = {execution: await manager.state(execution) for execution in await manager.journal.unfinished()}
-    lacking = {execution: found for execution, state in states.items() if (found := _lacking(state.workflow))}
+    lacking = {execution: found for execution, state in states.items() if (found := _lacking(state.workflow, actions))}
     if lacking:
         names = ", ".join(dict.fromkeys(name for found in lacking.values() for name in found))
-        refuse(file, "nothing was taken up", f"these actions are not built in: {names} ({_named(list(lacking))})")
+        refuse(file, "nothing was taken up", f"these actions are missing: {names} ({_named(list(lacking))})")
     if virtual := [execution for execution, state in states.items() if _is_virtual(state)]:
         refuse(
             file, "nothing was taken up", f"virtual time cannot go on in real time: run it again ({_named(virtual)})"
         )
-    return [_Adrift(execution, state.workflow, state.seq) for execution, state in states.items()]
+    return states
 
 
 def _named(executions: Sequence[str]) -> str:
@@ -168,14 +174,14 @@ def _named(executions: Sequence[str]) -> str:
     return f"execution {executions[0]}" + (f" and {len(executions) - 1} more" if len(executions) > 1 else "")
 
 
-def _lacking(workflow: Workflow) -> list[str]:
+def _lacking(workflow: Workflow, actions: Collection[str]) -> list[str]:
     """The actions that a workflow names and nobody has here."""
     named = (
         action
         for step in workflow.steps
         for action in (step.action, *((step.compensation.action,) if step.compensation else ()))
     )
-    return [action for action in named if action not in ACTIONS]
+    return [action for action in named if action not in actions]
 
 
 def _is_virtual(state: State) -> bool:

@@ -489,7 +489,7 @@ def test_actions_that_are_not_built_in_are_all_named(files: Path, answer: Callab
     code, out, err = answer("recover", "foreign")
     assert (code, out) == (2, "")
     assert err == (
-        "lockstep recover: foreign: nothing was taken up: these actions are not built in: charge, refund, ship "
+        "lockstep recover: foreign: nothing was taken up: these actions are missing: charge, refund, ship "
         f"(execution {names[1]} and 1 more)\n"
     )
     assert journaled(files / "foreign") == before

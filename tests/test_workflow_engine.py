@@ -1512,3 +1512,76 @@ def test_a_retry_waits_by_the_engines_clock_where_the_loops_is_another(
     run(program)
     assert starts == [0.0, pytest.approx(10.0, abs=1.1)]
     assert starts[1] >= 10
+
+
+# Closing with a grace time
+
+
+def test_what_runs_may_end_while_grace_lasts_and_nothing_else_starts(run: Run) -> None:
+    async def program(shop: Shop) -> None:
+        definition = workflow(step("a"), step("b", "a"), step("slow", parameters={"seconds": 100}))
+        engine = await shop.bare()
+        await engine.start_workflow(definition)
+        await asyncio.sleep(0.5)
+        await engine.close(grace=10)
+        assert shop.loop.time() == 10.5, "the slow one has used it up"
+        ended = ["ExecutionCreated", "ExecutionStarted", "StepStarted a 1", "StepStarted slow 1", "StepCompleted a 1"]
+        assert await shop.events() == ended
+        async with shop.engine() as engine:
+            assert await engine.recover() == ["x1"]
+            assert (await engine.wait("x1"))["status"] == "COMPLETED"
+
+    run(program)
+
+
+def test_nobody_waits_for_the_grace_time_longer_than_there_is_something_to_wait_for(run: Run) -> None:
+    async def program(shop: Shop) -> None:
+        retries = {"max_attempts": 2, "initial_interval": 5}
+        engine = await shop.bare(work=seconds, never=failing)
+        await engine.start_workflow(workflow(step("a"), step("n", action="never", retries=retries)))
+        await asyncio.sleep(0)
+        await engine.close(grace=1000)
+        assert shop.loop.time() == 1, "a retry is no attempt under way"
+        with pytest.raises(EngineClosedError):
+            await engine.pause_execution("x1")
+
+    async def failing(parameters: dict[str, Json], context: ActionContext) -> Json:
+        raise RuntimeError("never")
+
+    run(program)
+
+
+def test_a_journal_that_fails_under_grace_keeps_nobody(run: Run) -> None:
+    async def program(shop: Shop) -> None:
+        class Full(MemoryJournal):
+            async def append(self, execution: str, first: int, events: Sequence[Event]) -> None:
+                if shop.loop.time() > 0:
+                    raise JournalError("disk full")  # noqa: TRY003  # what a disk says
+                await super().append(execution, first, events)
+
+        engine = WorkflowEngine(ExecutionStateManager(Full()), {"work": seconds}, clock=shop.loop.time)
+        await engine.start_workflow(workflow(step("a")))
+        await asyncio.sleep(0)
+        await engine.close(grace=1000)
+        assert shop.loop.time() == 1
+
+    run(program)
+
+
+# Ids of the caller's
+
+
+def test_an_execution_of_the_callers_name_begins_once(run: Run) -> None:
+    async def program(shop: Shop) -> None:
+        async with shop.engine() as engine:
+            starts = [engine.start_workflow(PAIR, execution_id="mine") for _ in range(3)]
+            found = await asyncio.gather(*starts, return_exceptions=True)
+            assert found[0] == "mine"
+            reasons = [error.reason for error in found if isinstance(error, JournalError)]
+            assert [reason.partition(" mine")[0] for reason in reasons] == ["execution", "execution"]
+            assert (await engine.get_workflow("mine")).id == engine.parse(PAIR).id
+            with pytest.raises(JournalError, match="execution mine: event 1 "):
+                await engine.start_workflow(PAIR, execution_id="mine")
+            assert (await engine.wait("mine"))["status"] == "COMPLETED"
+
+    run(program)
