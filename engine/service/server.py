@@ -82,6 +82,8 @@ class _Protocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.close":
             self.writable.set()
         await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # refused in words; uvicorn would log that it was not answered
 
     async def run_asgi(self) -> None:
         """Serve the connection, and see that it goes."""

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from engine.actions import ACTIONS
 from engine.definition import parse_workflow
@@ -26,6 +28,9 @@ from engine.driver import Action, ActionContext
 from engine.errors import DefinitionError, EngineClosedError, JournalError, UnknownExecutionError, ValidationError
 from engine.graph import graph_to_steps
 from engine.messages import Event, ExecutionCreated, ExecutionStarted, from_json, to_json
+from engine.service.app import create_app
+from engine.service.catalogue import Catalogue
+from engine.service.server import bound, serve
 from engine.sqlite_journal import APPLICATION_ID, SqliteJournal
 from engine.state import fold, report
 from engine.state_manager import ExecutionStateManager
@@ -102,6 +107,19 @@ class Office:
         )
         async with asyncio.timeout(BOUND), engine:
             yield engine
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[tuple[WorkflowEngine, str]]:
+        """Open the file, an engine on it, and the service of that on a real socket; all close at the end."""
+        catalogue = await Catalogue.of(await SqliteJournal.open(self.path))
+        actions = {**ACTIONS, "gate": self.gates.gate}
+        engine = WorkflowEngine(ExecutionStateManager(catalogue), actions, new_id=lambda: f"x{next(self._ids)}")
+        listening, stop = bound("127.0.0.1", 0), asyncio.Event()
+        serving = asyncio.create_task(serve(create_app(engine, catalogue), listening, stop))
+        async with asyncio.timeout(BOUND), engine:
+            yield engine, "ws://{}:{}".format(*listening.getsockname())
+            stop.set()
+            await serving
 
     async def events(self, execution: str = "x1") -> list[Event]:
         """What the file holds of an execution."""
@@ -634,33 +652,35 @@ class TestWorkflowExecution:
     # Notifications
 
     async def test_websocket_notifications(self, office: Office) -> None:
-        """What a socket's handler does: it sends each event as JSON, and after a reconnect what came since."""
+        """Over a real WebSocket each event comes once, in order, and after a reconnect what came since."""
         gates = office.gates
         sent: list[tuple[int, str]] = []
-        async with office.engine() as engine:
+        async with office.served() as (engine, place):
             execution = await engine.start_workflow(workflow(step("a", action="gate"), step("b", "a", action="gate")))
+            live = f"{place}/v1/executions/{execution}/live"
 
-            async def socket(after: int, until: str) -> int:
-                async for seq, event in engine.subscribe(execution, after):
-                    text = json.dumps({"seq": seq, **to_json(event)})
-                    sent.append((seq, json.loads(text)["type"]))
-                    if sent[-1][1] == until:
-                        return seq
+            async def hear(after: int, until: str) -> int:
+                async with connect(f"{live}?after={after}") as socket:
+                    async for text in socket:
+                        event = json.loads(text)
+                        sent.append((event["seq"], event["type"]))
+                        if sent[-1][1] == until:
+                            break
                 return sent[-1][0]
 
-            last = await socket(0, "StepStarted")
+            last = await hear(0, "StepStarted")
             gates.open("a")
             await gates.reached("b")
             gates.open("b")
-            both = asyncio.gather(socket(last, ""), engine.wait(execution))
-            await both
-            at_the_end = [seq async for seq, _ in engine.subscribe(execution, 6)]
-            assert [seq async for seq, _ in engine.subscribe(execution, 7)] == []
-            with pytest.raises(UnknownExecutionError, match="there is no execution 'nobody'"):
-                await anext(engine.subscribe("nobody"))
-            closed = engine.subscribe(execution)
-            closed.close()
-            assert [numbered async for numbered in closed] == []
+            await asyncio.gather(hear(last, ""), engine.wait(execution))
+            async with connect(f"{live}?after=6") as socket:
+                at_the_end = [json.loads(text)["seq"] async for text in socket]
+            async with connect(f"{live}?after=7") as socket:
+                assert [text async for text in socket] == []
+                assert (socket.close_code, socket.close_reason) == (1000, "the execution has ended")
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(f"{place}/v1/executions/nobody/live")
+            assert refused.value.response.status_code == 404
         assert sent == list(enumerate((name.split()[0] for name in await office.told()), 1))
         assert at_the_end == [7]
 

@@ -1,0 +1,132 @@
+"""The service in real processes, on real sockets and a real file: stopped and killed in the middle of its work.
+
+Rule 1: a process is ended at an event that somebody was told, never after a time.
+Rule 2: what was answered or told has happened: it is in the journal that the next process shows, and in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import pytest
+from click.testing import CliRunner
+
+from machines.cli import lockstep
+from tests.integration.served import BOUND, Listener, Process, served
+
+Json: TypeAlias = Any
+MANY: Final = 50
+
+
+def step(name: str, *after: str, **more: Json) -> Json:
+    return {"id": name, "action": "echo", "depends_on": list(after), **more}
+
+
+def waiting(name: str, seconds: float, *after: str) -> Json:
+    return step(name, *after, action="wait", parameters={"seconds": seconds})
+
+
+CHAIN: Final = {
+    "id": "chain",
+    "steps": [
+        step("first"),
+        waiting("second", 0.02, "first"),
+        step("third", "second", parameters={"n": "${input.n}"}),
+        waiting("fourth", 0.02, "third"),
+        step("last", "fourth", parameters={"n": "${third.n}"}),
+    ],
+}
+GATED: Final = {"id": "gated", "steps": [step("a"), step("b", "a", parameters={"x": "${input.x}"}), step("c", "b")]}
+LONG: Final = {"id": "long", "steps": [step("a"), waiting("b", 600, "a"), step("c", "b")]}
+
+
+async def ended(service: Process, executions: Sequence[str]) -> dict[str, str]:
+    """Wait for the ends of executions, each told by its own events; their statuses."""
+    listeners = [Listener(execution) for execution in executions]
+    await asyncio.gather(*[listener.listen(service.place) for listener in listeners])
+    assert all(listener.over for listener in listeners)
+    return {listener.execution: listener.heard[-1]["status"] for listener in listeners}
+
+
+def gapless(events: Sequence[Json]) -> bool:
+    return [event["seq"] for event in events] == list(range(1, len(events) + 1))
+
+
+@pytest.mark.asyncio
+async def test_an_execution_from_its_start_to_its_end(tmp_path: Path) -> None:
+    """Every route once, by its user's order: validate, store, start, list, look, pause, resume, listen."""
+    async with asyncio.timeout(BOUND), served(tmp_path / "journal.db") as service:
+        client = service.client
+        assert (await client.post("/v1/validate", json=GATED)).json()["steps"][1]["depends_on"] == [
+            {"source": "a", "condition": None}
+        ]
+        assert (await client.post("/v1/workflows", json=GATED)).status_code == 201
+        assert (await client.post("/v1/workflows", json=GATED)).status_code == 200
+        assert (await client.get("/v1/workflows")).json() == {"workflows": ["gated"]}
+        assert (await client.get("/v1/workflows/gated")).json() == GATED
+        answer = await service.start("gated")
+        assert answer.status_code == 201
+        execution = answer.json()["execution"]
+        assert answer.headers["location"] == f"/v1/executions/{execution}"
+        listener = Listener(execution)
+        await listener.listen(service.place, until=5)
+        report = (await client.get(answer.headers["location"])).json()
+        assert (report["status"], report["missing"]) == ("PAUSED", {"b": ["input.x"]})
+        assert (await service.listed(status="PAUSED"))[0]["execution"] == execution
+        assert await service.listed(status="RUNNING") == await service.listed(workflow="other") == []
+        refused = await service.command(execution, "pause")
+        assert (refused.status_code, refused.json()["type"]) == (409, "urn:lockstep:not-accepted")
+        assert (await service.command(execution, "resume", {"inputs": {"x": 1}})).json()["status"] == "RUNNING"
+        await listener.listen(service.place)
+        assert listener.over
+        assert listener.heard == await service.events(execution)
+        assert listener.heard[-1]["status"] == "COMPLETED"
+        assert (await client.get(f"/v1/executions/{execution}/workflow")).json()["id"] == "gated"
+        assert (await client.delete("/v1/workflows/gated")).status_code == 204
+        assert (await service.start("gated")).status_code == 404
+        assert await service.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+async def test_fifty_executions_outlive_the_ends_of_their_processes(tmp_path: Path, number: signal.Signals) -> None:
+    """Nothing that was answered is lost, keys start nothing twice, and every stream has each event once, in order."""
+    journal = tmp_path / "journal.db"
+    executions: list[str] = []
+    listeners: list[Listener] = []
+    async with asyncio.timeout(2 * BOUND):
+        for life in range(3):
+            async with served(journal, "--grace", 1) as service:
+                if not life:
+                    starts = [service.start(CHAIN, f"key {rank}", input={"n": rank}) for rank in range(MANY)]
+                    executions = [answer.json()["execution"] for answer in await asyncio.gather(*starts)]
+                    listeners = [Listener(execution) for execution in executions]
+                again = [service.start(CHAIN, f"key {rank}", input={"n": rank}) for rank in range(MANY)]
+                answers = await asyncio.gather(*again)
+                assert {answer.status_code for answer in answers} == {200}
+                assert [answer.json()["execution"] for answer in answers] == executions
+                hearing = [asyncio.create_task(listener.listen(service.place)) for listener in listeners]
+                if life < 2:
+                    told = Listener(executions[10 + 20 * life])
+                    await told.listen(service.place, until=5)  # that one has come so far: end it there
+                    await service.end(number)
+                await asyncio.gather(*hearing)
+                if life < 2:
+                    continue
+                assert len(await service.listed()) == MANY
+                assert {entry["status"] for entry in await service.listed()} == {"COMPLETED"}
+                for rank, listener in enumerate(listeners):
+                    assert listener.over
+                    assert gapless(listener.heard)
+                    assert listener.heard == await service.events(listener.execution)
+                    started = [event["step"] for event in listener.heard if event["type"] == "StepStarted"]
+                    assert started == ["first", "second", "third", "fourth", "last"]
+                    completed = [event for event in listener.heard if event["type"] == "StepCompleted"]
+                    assert completed[-1]["output"] == {"n": rank}
+    checked = await asyncio.to_thread(CliRunner().invoke, lockstep, ["journal", str(journal), "--check"])
+    assert checked.exit_code == 0, checked.output
+    assert any(listener.connections > 1 for listener in listeners), "nobody had to come back"
