@@ -102,7 +102,7 @@ types: $(READY) ## Types (mypy)
 .PHONY: coverage
 coverage: $(READY) ## The tests, and how much of the code they reach (ARGS goes to pytest)
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses 2 $(ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

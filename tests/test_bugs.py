@@ -74,6 +74,7 @@ NOTHING = Edit(ADAPTER, "def report(", "def report(")
 
 class TestATrial:
     @pytest.mark.parametrize("name", SAMPLE)
+    @pytest.mark.unmeasured
     def test_finds_the_sample_by_a_case_in_which_the_bug_is_at_fault(self, name: str, tried: dict[str, Trial]) -> None:
         found = first_trial(name, tried)
         assert found.found, found.others
@@ -101,6 +102,7 @@ class TestATrial:
         assert found.case is not None
         assert {line.tape for line in from_text(found.case).lines} == {PLAIN}
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("harness", trials.HARNESSES)
     def test_finds_nothing_in_an_engine_without_a_bug(self, harness: str, monkeypatch: pytest.MonkeyPatch) -> None:
         found = trials.trial(planted(monkeypatch, NOTHING), harness, 0, 0, cases=60)
@@ -336,6 +338,7 @@ class TestTheExamples:
         assert said is not None
         assert said.startswith("test_")
 
+    @pytest.mark.unmeasured
     def test_notice_a_test_that_never_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def endless(*_: object) -> None:
             signal.raise_signal(signal.SIGALRM)
@@ -382,6 +385,7 @@ def told(*arguments: str) -> Any:
 
 
 class TestTheCommand:
+    @pytest.mark.unmeasured
     def test_searches_tells_and_draws(self, tmp_path: Path) -> None:
         files = ["--json", "report.json", "--html", "page.html", "--svg", "curve.svg"]
         budget = ["--trials", "2", "--against", "obvious,random,examples", "--workers", "2"]

@@ -220,6 +220,7 @@ def hunted(target: str, chunks: int, directory: Path, monkeypatch: pytest.Monkey
     return totals, small
 
 
+@pytest.mark.unmeasured
 def test_a_bug_that_comes_again_and_again_is_one_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     totals, small = hunted("machines.mutants:cancelled_twice", 8, tmp_path, monkeypatch)
     assert totals.troubles == {}
@@ -234,6 +235,7 @@ def test_looks_become_rare() -> None:
     assert looked == [1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512]
 
 
+@pytest.mark.unmeasured
 def test_two_bugs_of_one_clause_stay_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One accepts a cancel twice, the other one denies a cancel under a pause: K1 is what both break."""
     one, other = MUTANTS["cancelled_twice"], MUTANTS["cancel_under_a_pause_is_denied"]
@@ -287,6 +289,7 @@ def test_a_sound_engine_gives_no_failure(tmp_path: Path) -> None:
     assert not totals.interrupted
 
 
+@pytest.mark.unmeasured
 def test_a_campaign_goes_on_after_a_failure(planted: Path) -> None:
     totals = Campaign(Plan(3, cases=40, target="planted_bugs:Liar", directory=planted / "kept", lifetime=2)).run()
     assert totals.troubles == {}

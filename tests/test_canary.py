@@ -152,6 +152,7 @@ class TestPlanting:
 
 class TestTheHunt:
     @pytest.mark.parametrize("name", SAMPLE)
+    @pytest.mark.unmeasured
     def test_finds_what_is_planted_and_makes_it_small(self, name: str, caught: dict[str, Catch]) -> None:
         found = catch(name, caught)
         assert not found.faults

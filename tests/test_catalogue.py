@@ -181,6 +181,7 @@ class TestTheCheckers:
         assert all(each.what.endswith(".") and each.noticed_by for each in BLINDNESSES)
         assert all(each.edit.module.startswith(("model.", "machines.")) for each in BLINDNESSES)
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("blindness", BLINDNESSES, ids=lambda each: str(each.name))
     def test_the_suite_notices(self, blindness: Blindness, noticed: dict[str, dict[str, list[str]]]) -> None:
         found = noticed[blindness.name]

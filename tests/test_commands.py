@@ -131,6 +131,7 @@ def report(path: Path) -> Any:
 # A bug, from its finding to its replay
 
 
+@pytest.mark.unmeasured
 def test_a_wrong_rollback_is_found_told_and_replayed(place: Path) -> None:
     found = lockstep(
         place, "fuzz", "--cases", "150", "--workers", "1", "--machine", "lifecycle", "--seed", "5",
@@ -165,6 +166,7 @@ def test_a_wrong_rollback_is_found_told_and_replayed(place: Path) -> None:
         assert clean.stdout.startswith("the contract holds\n")
 
 
+@pytest.mark.unmeasured
 def test_the_same_seed_finds_the_same(place: Path) -> None:
     arguments = ("fuzz", "--cases", "30", "--workers", "1", "--seed", "8", "--json")
     first = lockstep(place, *arguments, "first.json", PYTHONHASHSEED="3")

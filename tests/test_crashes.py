@@ -32,6 +32,7 @@ def test_every_boundary_of_a_regression(path: Path) -> None:
     assert (found.missed, found.violated) == ([], 0)
 
 
+@pytest.mark.unmeasured
 def test_every_boundary_of_a_sample() -> None:
     total = Tally()
     for program in fresh(2026, SAMPLE):

@@ -28,12 +28,14 @@ def left_behind() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.mark.unmeasured
 def test_without_a_fault_nothing_is_noticed() -> None:
     clean = Trial(None)
     said = {test: clean.notices(test) for test in places()}
     assert {test: why for test, why in said.items() if why} == {}
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("test", list(places()))
 def test_each_test_fails_on_a_fault_of_its_subject(test: str) -> None:
     subjects = [fault for fault in FAULTS if test in fault.noticed_by]
@@ -41,6 +43,7 @@ def test_each_test_fails_on_a_fault_of_its_subject(test: str) -> None:
     assert any(Trial(fault).notices(test) for fault in subjects), [fault.name for fault in subjects]
 
 
+@pytest.mark.unmeasured
 def test_the_faults_are_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [(fault, *first_notice(fault)) for fault in FAULTS]
     with capsys.disabled():

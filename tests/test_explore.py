@@ -95,6 +95,7 @@ def test_the_courses_of_one_step_are_counted() -> None:
     assert total.cut == 0
 
 
+@pytest.mark.unmeasured
 def test_the_courses_of_two_steps_are_counted() -> None:
     """So many as the documents say, the same in every process and on every day."""
     total = Tally()
@@ -177,6 +178,7 @@ UNCUT = [
 ]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("plan", "scope"), UNCUT, ids=lambda value: value if isinstance(value, Plan) else str(value.late)
 )
@@ -217,6 +219,7 @@ PLANTED = [
 """Bugs, under which policies they are found at which size, whether it takes a late write, and the moves of the case."""
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("bug", "policies", "steps", "late", "moves"), PLANTED)
 def test_a_planted_bug_is_found_where_it_is_smallest(
     bug: str, policies: str, steps: int, late: int, moves: int, tmp_path: Path

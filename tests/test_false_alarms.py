@@ -18,6 +18,7 @@ MOVES = 25_000
 LENGTH = 30
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("part", range(4))
 def test_nothing_is_found_where_nothing_is(machine: str, part: int) -> None:

@@ -120,6 +120,7 @@ NEVER_ENDING: Final = {
 }
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("moves", NEVER_ENDING.values(), ids=NEVER_ENDING)
 def test_what_never_ends_is_ended(moves: Json, call: Call) -> None:
     write(document(moves=moves))

@@ -335,6 +335,7 @@ def search(base: type[WorldMachine], on_case: Callable[[Any], None], cases: int,
     seed(4)(test)()
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("base", "cases"), [(LifecycleMachine, 90), (RecoveryMachine, 150)])
 def test_no_journal_of_the_engine_is_rejected(base: type[WorldMachine], cases: int) -> None:
     judgements: Counter[str] = Counter()

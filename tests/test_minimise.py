@@ -257,6 +257,7 @@ class TestNothingCanGo:
         assert [line.move for line in small.lines] == [Run(odd)]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("bug", SAMPLE)
 def test_every_seed_comes_to_the_same_small_case(bug: str) -> None:
     row = minimal.measure(bug, "random", range(SEEDS), 4000)

@@ -37,6 +37,7 @@ RETRY = {"max_attempts": 2, "initial_interval": 1}
 UNDO = {"action": "undo"}
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("machine", CASES)
 def test_it_keeps_the_contract(machine: type[WorldMachine]) -> None:
     events = cases = 0

@@ -46,6 +46,7 @@ UNDO = {"action": "undo"}
 LATE = Tape(bytes([LATENCIES.index(0.0025)] * 8))
 
 
+@pytest.mark.unmeasured
 def test_eight_hundred_cases_miss_nothing_that_is_not_rare() -> None:
     """On a real file; in four runs of Hypothesis, each with a seed of its own, as a campaign makes them."""
     counts: Counter[str] = Counter()

@@ -37,11 +37,13 @@ def test_a_step_takes_no_more_calls_in_a_large_workflow(name: str) -> None:
     assert growth([calls(name, SMALL), calls(name, LARGE)]) < 1.1
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_step_takes_no_more_memory_in_a_large_workflow(name: str) -> None:
     assert growth([memory(name, SMALL), memory(name, LARGE)]) < MEMORY_GROWTH
 
 
+@pytest.mark.unmeasured
 @pytest.mark.timeout(60)
 def test_a_chain_of_100_000_steps_comes_to_its_end() -> None:
     given = workflow(chain(HUGE))

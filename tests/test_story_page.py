@@ -21,6 +21,8 @@ from machines.case import Case
 from machines.story_page import page
 from tests.stories import HOSTILE, NAME, hostile, of_many_steps, that_holds, three_steps, told_of
 
+pytestmark = pytest.mark.xdist_group("browser")  # one browser at a time: two share what a machine has of memory
+
 AXE: Final = Path(__file__).parent / "data" / "axe" / "axe.min.js"
 MISSING: Final = (
     "no Chromium with its driver: `apt-get install chromium chromium-driver` (as root) brings both; "
@@ -60,6 +62,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     ):
         options.add_argument(f"--{switch}")
     window = Chrome(options=options, service=Service(driver))
+    window.set_page_load_timeout(60)  # its own 300 s are those of a whole test
     yield window
     window.quit()
 
