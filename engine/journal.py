@@ -25,8 +25,8 @@ class Journal(Protocol):
         """
         ...
 
-    async def read(self, execution: str, after: int = 0) -> list[Event]:
-        """The events with a number greater than ``after``, in order.
+    async def read(self, execution: str, after: int = 0, limit: int | None = None) -> list[Event]:
+        """The events with a number greater than ``after``, in order; ``limit``: so many at most.
 
         Raises:
             UnknownExecutionError: the journal has no such execution.
@@ -74,11 +74,11 @@ class MemoryJournal:
         """Add events; see `Journal`."""
         self.write(execution, first, events)
 
-    async def read(self, execution: str, after: int = 0) -> list[Event]:
+    async def read(self, execution: str, after: int = 0, limit: int | None = None) -> list[Event]:
         """The events after a number; see `Journal`."""
         if execution not in self._events:
             raise UnknownExecutionError(execution)
-        return self._events[execution][after:]
+        return self._events[execution][after : None if limit is None else after + limit]
 
     async def unfinished(self) -> list[str]:
         """The executions that have not ended; see `Journal`."""

@@ -67,7 +67,7 @@ _UPSERT: Final = """
 """
 _ADVANCE: Final = "UPDATE executions SET last = ? WHERE execution = ? AND last = ? AND NOT ended"
 _INSERT: Final = "INSERT INTO events (execution, seq, event) VALUES (?, ?, ?)"
-_EVENTS: Final = "SELECT seq, event FROM events WHERE execution = ? AND seq > ? ORDER BY seq"
+_EVENTS: Final = "SELECT seq, event FROM events WHERE execution = ? AND seq > ? ORDER BY seq LIMIT ?"
 _UNFINISHED: Final = "SELECT execution FROM executions WHERE NOT ended ORDER BY ordinal"
 _BEGUN: Final = "SELECT count(*) FROM executions"
 _EXECUTIONS: Final = """
@@ -201,10 +201,10 @@ class SqliteJournal:
             loop.call_soon(self._flush)
         await durable
 
-    async def read(self, execution: str, after: int = 0) -> list[Event]:
+    async def read(self, execution: str, after: int = 0, limit: int | None = None) -> list[Event]:
         """The events after a number; see `Journal`."""
         self._check_open()
-        return await self._call(self._read, execution, after)
+        return await self._call(self._read, execution, after, limit)
 
     async def unfinished(self) -> list[str]:
         """The executions that have not ended; see `Journal`. Whom the file was taken over from may not take them up."""
@@ -511,16 +511,16 @@ class SqliteJournal:
             self._check_owned(self._used())
         return unfinished
 
-    def _read(self, execution: str, after: int) -> list[Event]:
+    def _read(self, execution: str, after: int, limit: int | None) -> list[Event]:
         last = self._select(_LAST, execution)
         if not last:
             raise UnknownExecutionError(execution)
         events: list[Event] = []
-        for seq, text in self._select(_EVENTS, execution, after):
+        for seq, text in self._select(_EVENTS, execution, after, -1 if limit is None else limit):
             if seq != after + len(events) + 1:
                 break
             events.append(self._event(execution, seq, text))
-        if after + len(events) < last[0][0]:
+        if after + len(events) < last[0][0] and len(events) != limit:
             self._fail(f"execution {execution}: event {after + len(events) + 1} is missing")
         return events
 

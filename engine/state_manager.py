@@ -2,7 +2,8 @@
 
 Rule 1: a state in here has been made by durable events alone: it is what folding the journal gives (J1).
 Rule 2: subscribers hear of an event after it is durable, in sequence (J2, N1).
-Rule 3: a subscriber costs the execution nothing: it keeps a place in the journal and reads on from there (N2).
+Rule 3: a subscriber costs the execution nothing: it keeps a place in the journal and reads on from there (N2). One that
+lags behind is not even told: it comes and looks.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from engine.messages import Event, ExecutionCreated, ExecutionEnded
 from engine.state import State, apply, fold
 from engine.workflow import Workflow
 
-_BUFFERED: Final = 1024
+_BUFFERED: Final = 128
 """Events a subscriber may lag behind before it has to read them from the journal again."""
+_PIECE: Final = 1024
+"""Events that it then reads at once."""
 _UNFOLDED: Final = 1024
 """Durable events that may wait to be folded, beside two for each step: a report costs no less than they do."""
 
@@ -65,6 +68,9 @@ class ExecutionStateManager:
         self.journal: Journal = journal if journal is not None else MemoryJournal()
         self._durable: dict[str, _Durable] = {}
         self._subscriptions: dict[str, list[Subscription]] = {}
+        """Those who are told."""
+        self._lagging: dict[Subscription, None] = {}
+        """Those who are not, until they have caught up."""
         self._parsed: tuple[str, Workflow] | None = None
         """The workflow that was read last, and how it was spelled: of many executions to recover, most are of one."""
         self._writing: dict[str, int] = {}
@@ -136,8 +142,20 @@ class ExecutionStateManager:
         """The number from which on events are told only when their write has returned; None: there is no such write."""
         return self._writing.get(execution)
 
+    def rejoin(self, subscription: Subscription) -> None:
+        """Tell this subscriber again: it has come to catch up."""
+        if subscription in self._lagging:
+            del self._lagging[subscription]
+            self._subscriptions.setdefault(subscription.execution, []).append(subscription)
+
+    def lag(self, subscription: Subscription) -> None:
+        """Tell this subscriber nothing until it has caught up."""
+        self.unsubscribe(subscription)
+        self._lagging[subscription] = None
+
     def unsubscribe(self, subscription: Subscription) -> None:
         """Tell this subscriber no more."""
+        self._lagging.pop(subscription, None)
         found = self._subscriptions.get(subscription.execution, [])
         if subscription in found:
             found.remove(subscription)
@@ -146,7 +164,7 @@ class ExecutionStateManager:
 
     async def close(self) -> None:
         """End every subscription and close the journal."""
-        for subscriptions in list(self._subscriptions.values()):
+        for subscriptions in (*self._subscriptions.values(), self._lagging):
             for subscription in list(subscriptions):
                 subscription.close()
         await self.journal.close()
@@ -171,8 +189,9 @@ class ExecutionStateManager:
             raise JournalError(message) from error
 
     def _publish(self, execution: str, first: int, events: Sequence[Event]) -> None:
-        for subscription in self._subscriptions.get(execution, ()):
-            subscription.offer(first, events)
+        for subscription in tuple(self._subscriptions.get(execution, ())):
+            if not subscription.offer(first, events):
+                self.lag(subscription)
 
 
 class Subscription(AsyncIterator[Numbered]):
@@ -190,14 +209,15 @@ class Subscription(AsyncIterator[Numbered]):
         self._closed = False
         self._wake: asyncio.Future[None] | None = None
 
-    def offer(self, first: int, events: Sequence[Event]) -> None:
-        """Events have become durable. One that lags too far behind reads them from the journal instead."""
+    def offer(self, first: int, events: Sequence[Event]) -> bool:
+        """Events have become durable. Returns whether it keeps up: who lags reads them from the journal instead."""
         if not self._behind:
             self._buffer.extend(Numbered(first + offset, event) for offset, event in enumerate(events))
             if len(self._buffer) > _BUFFERED:
                 self._buffer.clear()
                 self._behind = True
         self._rouse()
+        return not self._behind
 
     def close(self) -> None:
         """End the iteration."""
@@ -230,14 +250,19 @@ class Subscription(AsyncIterator[Numbered]):
 
     async def _catch_up(self) -> None:
         self._behind = False
+        self._manager.rejoin(self)
         try:
-            events = await self._manager.journal.read(self.execution, self._next - 1)
+            events = await self._manager.journal.read(self.execution, self._next - 1, _PIECE)
         except (JournalError, UnknownExecutionError):
             self.close()
             raise
         missed = [Numbered(self._next + offset, event) for offset, event in enumerate(events)]
         if (first := self._manager.told_from(self.execution)) is not None:  # a report must not lag behind what is told
             missed = [numbered for numbered in missed if numbered.seq < first]
+        if len(missed) == _PIECE:  # there may be more: what came meanwhile is read again, after that
+            self._buffer.clear()
+            self._behind = True
+            self._manager.lag(self)
         self._buffer.extendleft(reversed(missed))
         if not missed and not self._buffer:
             over = (await self._manager.state(self.execution)).terminal

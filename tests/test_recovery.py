@@ -73,8 +73,8 @@ class MortalJournal:
         if self.died.done():
             await asyncio.get_running_loop().create_future()
 
-    async def read(self, execution: str, after: int = 0) -> list[Event]:
-        return await self._kept.read(execution, after)
+    async def read(self, execution: str, after: int = 0, limit: int | None = None) -> list[Event]:
+        return await self._kept.read(execution, after, limit)
 
     async def unfinished(self) -> list[str]:
         return await self._kept.unfinished()
@@ -846,9 +846,9 @@ class SlowJournal(MemoryJournal):
         self.delays: Iterator[float] = iter(())
         """Seconds of each read, and of each list."""
 
-    async def read(self, execution: str, after: int = 0) -> list[Event]:
+    async def read(self, execution: str, after: int = 0, limit: int | None = None) -> list[Event]:
         self.reads.append(execution)
-        found = await super().read(execution, after)
+        found = await super().read(execution, after, limit)
         await asyncio.sleep(next(self.delays, 0.0))
         return found
 
@@ -997,11 +997,11 @@ class FailingJournal(MemoryJournal):
             raise JournalError(message)
         super().write(execution, first, events)
 
-    async def read(self, execution: str, after: int = 0) -> list[Event]:
+    async def read(self, execution: str, after: int = 0, limit: int | None = None) -> list[Event]:
         if self.unreadable(execution):
             message = "the disk is gone"
             raise JournalError(message)
-        return await super().read(execution, after)
+        return await super().read(execution, after, limit)
 
 
 class TestAStoreThatFails:

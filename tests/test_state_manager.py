@@ -15,6 +15,8 @@ from engine.messages import (
     Event,
     ExecutionCreated,
     ExecutionEnded,
+    ExecutionPaused,
+    ExecutionResumed,
     ExecutionStarted,
     StepCompleted,
     StepStarted,
@@ -52,11 +54,11 @@ class FragileJournal(MemoryJournal):
             raise JournalError("full")
         super().write(execution, first, events)
 
-    async def read(self, execution: str, after: int = 0) -> list[Event]:
+    async def read(self, execution: str, after: int = 0, limit: int | None = None) -> list[Event]:
         if self.torn:
             raise JournalError("torn")
         self.reads.append(after)
-        found = await super().read(execution, after)
+        found = await super().read(execution, after, limit)
         if self.reading is not None:
             await self.reading()
         return found
@@ -293,7 +295,36 @@ def test_a_slow_subscriber_holds_no_more_than_its_buffer_and_misses_nothing() ->
         await manager.append("e", [ENDED])
         found += await listen(subscription)
         assert found == [Numbered(n, event) for n, event in enumerate(await journal.read("e"), 1)]
-        assert journal.reads[:3] == [0, 1, 11], "twice it fell behind, and read on from where it stood"
+        assert journal.reads[:3] == [0, 1, 1025], "it fell behind, and reads on from where it stood, in pieces"
+
+    simulated(program())
+
+
+@pytest.mark.parametrize("many", [1022, 1023, 1024, 2047, 2048, 3000])
+def test_a_late_subscriber_reads_a_long_journal_in_pieces_while_it_grows(many: int) -> None:
+    """What it holds does not grow with the journal, and what is journaled while it reads comes in its turn."""
+
+    async def program() -> None:
+        manager = ExecutionStateManager(journal := FragileJournal())
+        await manager.create("e", WORKFLOW, CREATED)
+        for number in range(many):
+            await manager.append("e", [ExecutionStarted(float(number))])
+
+        pieces = 1 if many + 1 < 1024 else 2
+
+        async def meanwhile() -> None:
+            if len(journal.reads) <= pieces:
+                await manager.append("e", [ExecutionPaused(0.0, {}), ExecutionResumed(0.0, {})])
+            if len(journal.reads) == pieces:
+                await manager.append("e", [ENDED])
+
+        journal.reading = meanwhile
+        subscription, found = manager.subscribe("e"), []
+        async for numbered in subscription:
+            assert len(subscription._buffer) <= 1024 + 3, "a piece, and what came while it was read"
+            found.append(numbered)
+        journal.reading = None
+        assert found == [Numbered(n, event) for n, event in enumerate(await journal.read("e"), 1)]
 
     simulated(program())
 

@@ -185,7 +185,7 @@ class _Service:
         Raises:
             Problem: this is something else.
         """
-        created = (await self._catalogue.read(execution))[0]
+        created = (await self._catalogue.read(execution, limit=1))[0]
         assert type(created) is ExecutionCreated, "an execution begins with its creation"
         before = workflow_id(created) if type(given) is str else created.workflow
         if _text([before, created.input]) != _text([given, inputs]):
@@ -219,7 +219,7 @@ class _Service:
         entry = self._entry(request)
         after = query_number(request, "after", 0, 0)
         limit = query_number(request, "limit", self._limits.page, 1, self._limits.page)
-        events = (await self._catalogue.read(entry.execution, after))[: limit + 1]
+        events = await self._catalogue.read(entry.execution, after, limit + 1)
         told = [{"seq": seq, **to_json(event)} for seq, event in enumerate(events[:limit], after + 1)]
         return JSONResponse({"events": told, "next": after + limit if len(events) > limit else None})
 

@@ -154,9 +154,9 @@ class Catalogue:
         if events:
             self._see(execution, events)
 
-    async def read(self, execution: str, after: int = 0) -> list[Event]:
+    async def read(self, execution: str, after: int = 0, limit: int | None = None) -> list[Event]:
         """The events after a number; see `Journal`."""
-        return await self._store.read(execution, after)
+        return await self._store.read(execution, after, limit)
 
     async def unfinished(self) -> list[str]:
         """The executions that have not ended; see `Journal`."""

@@ -76,10 +76,10 @@ class ObservedJournal:
         """The event as JSON, made once for those that are kept here (and so alive: their ids are theirs)."""
         return self.spelled.get(id(event)) or to_json(event)
 
-    async def read(self, execution: str, after: int = 0) -> list[Event]:
+    async def read(self, execution: str, after: int = 0, limit: int | None = None) -> list[Event]:
         """Read at once: what is durable can be seen."""
         self._may_fail(None, "read")
-        return await self.kept.read(execution, after)
+        return await self.kept.read(execution, after, limit)
 
     async def unfinished(self) -> list[str]:
         """The executions that have not ended."""

@@ -131,10 +131,10 @@ class WatchedJournal(CaseJournal):
             self._failed(execution, error)
             raise
 
-    async def read(self, execution: str, after: int = 0) -> list[Event]:
+    async def read(self, execution: str, after: int = 0, limit: int | None = None) -> list[Event]:
         """Read events, and tell if that failed."""
         try:
-            return await super().read(execution, after)
+            return await super().read(execution, after, limit)
         except JournalError as error:
             self._failed(None, error)
             raise

@@ -74,8 +74,8 @@ KINDS: Final[dict[str, dict[str, Json]]] = {
 class NoisyJournal(SqliteJournal):
     """Says when it has read, so that a process can be killed inside a recovery."""
 
-    async def read(self, execution: str, after: int = 0) -> list[Event]:
-        found = await super().read(execution, after)
+    async def read(self, execution: str, after: int = 0, limit: int | None = None) -> list[Event]:
+        found = await super().read(execution, after, limit)
         say("read", execution)
         return found
 
