@@ -2,6 +2,7 @@
 
 Rule 1: a machine cannot tell who drives it: the way in first, then rules that are valid, then the end of its world.
 Rule 2: every kind of strategy that a rule's argument may be is a line of a table here; one that is not is an error.
+Rule 3: a strategy is looked into once, and is a plain function from then on.
 
 Private surface of Hypothesis: ``setup_state`` of a machine, ``wrapped_strategy`` of a lazy strategy, and what the kinds
 in the table say of themselves (``elements``, ``start``, ``end``, ``min_size``, ``max_size``, ``pack``,
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 from hypothesis.stateful import Rule
 from hypothesis.strategies._internal.collections import ListStrategy, TupleStrategy
@@ -24,26 +26,75 @@ from hypothesis.strategies._internal.strings import BytesStrategy
 
 from machines.lifecycle import WorldMachine
 
-_DRAWS: Final[Mapping[type, Callable[[Any, Random], Any]]] = {
-    BooleansStrategy: lambda _, chance: chance.random() < 0.5,  # noqa: PLR2004  # as often as not
-    BytesStrategy: lambda found, chance: chance.randbytes(_size(found, chance)),
-    IntegersStrategy: lambda found, chance: chance.randint(found.start, found.end),
-    ListStrategy: lambda found, chance: [draw(found.element_strategy, chance) for _ in range(_size(found, chance))],
-    MappedStrategy: lambda found, chance: found.pack(draw(found.mapped_strategy, chance)),
-    SampledFromStrategy: lambda found, chance: chance.choice(found.elements),
-    TupleStrategy: lambda found, chance: tuple(draw(each, chance) for each in found.element_strategies),
+Drawer: TypeAlias = Callable[[Random], Any]
+"""Draws a value."""
+
+
+def _boolean(_: BooleansStrategy) -> Drawer:
+    return lambda chance: chance.random() < 0.5  # noqa: PLR2004  # as often as not
+
+
+def _bytes(found: BytesStrategy) -> Drawer:
+    size = _size(found)
+    return lambda chance: chance.randbytes(size(chance))
+
+
+def _integer(found: IntegersStrategy) -> Drawer:
+    start, end = found.start, found.end
+    assert start is not None
+    assert end is not None
+    return lambda chance: chance.randint(start, end)
+
+
+def _list(found: ListStrategy[Any]) -> Drawer:
+    size, element = _size(found), drawer(found.element_strategy)
+    return lambda chance: [element(chance) for _ in range(size(chance))]
+
+
+def _mapped(found: MappedStrategy[Any, Any]) -> Drawer:
+    pack, inner = found.pack, drawer(found.mapped_strategy)
+    return lambda chance: pack(inner(chance))
+
+
+def _sampled(found: SampledFromStrategy[Any]) -> Drawer:
+    elements = found.elements
+    return lambda chance: chance.choice(elements)
+
+
+def _tuple(found: TupleStrategy) -> Drawer:
+    inner = [drawer(each) for each in found.element_strategies]
+    return lambda chance: tuple(each(chance) for each in inner)
+
+
+_KINDS: Final[Mapping[type, Callable[[Any], Drawer]]] = {
+    BooleansStrategy: _boolean,
+    BytesStrategy: _bytes,
+    IntegersStrategy: _integer,
+    ListStrategy: _list,
+    MappedStrategy: _mapped,
+    SampledFromStrategy: _sampled,
+    TupleStrategy: _tuple,
 }
+_DRAWERS: Final[WeakKeyDictionary[Any, Drawer]] = WeakKeyDictionary()
 
 
-def _size(found: Any, chance: Random) -> int:  # noqa: ANN401  # a strategy that has sizes
-    return chance.randint(found.min_size, int(found.max_size))
+def _size(found: Any) -> Callable[[Random], int]:  # noqa: ANN401  # a strategy that has sizes
+    smallest, largest = found.min_size, int(found.max_size)
+    return lambda chance: chance.randint(smallest, largest)
+
+
+def drawer(strategy: Any) -> Drawer:  # noqa: ANN401  # any strategy, and what it stands for
+    """What draws a value that the strategy might have drawn."""
+    made = _DRAWERS.get(strategy)
+    if made is None:
+        whole = strategy.wrapped_strategy if isinstance(strategy, LazyStrategy) else strategy
+        made = _DRAWERS[strategy] = _KINDS[type(whole)](whole)
+    return made
 
 
 def draw(strategy: Any, chance: Random) -> Any:  # noqa: ANN401  # any strategy, and what it stands for
     """A value that the strategy might have drawn."""
-    if isinstance(strategy, LazyStrategy):
-        strategy = strategy.wrapped_strategy
-    return _DRAWS[type(strategy)](strategy, chance)
+    return drawer(strategy)(chance)
 
 
 def drive(machine: WorldMachine, chance: Random, moves: int) -> None:

@@ -78,12 +78,11 @@ class RecoveryMachine(ExecutionRules):
         """What counts crashes and faults as well."""
         return RecoveryReach(self.sought)
 
-    def valid_rules(self) -> list[Rule]:
-        """The rules whose preconditions hold; while there is no engine, those that need none."""
-        rules = super().valid_rules()
-        if self.world is not None and self.world.down:
-            return [found for found in rules if found.function.__name__ in _WITHOUT_ENGINE]
-        return rules
+    def allows(self, rule: Rule) -> bool:
+        """Whether a rule's preconditions hold; while there is no engine, it must be one that needs none."""
+        if self.world is not None and self.world.down and rule.function.__name__ not in _WITHOUT_ENGINE:
+            return False
+        return super().allows(rule)
 
     def standing(self, *phases: Phase) -> list[str]:
         """The executions in one of these phases, the newest first; none while there is no engine."""
