@@ -260,9 +260,10 @@ async def rate(idle: int, stuck: int) -> tuple[float, int]:
     quiet = await house.engine.start_workflow(QUIET)
     waiting = [Socket(house.app, quiet) for _ in range(idle)]
     execution = await house.many(STEPS, LAG)
-    async for numbered in house.engine.subscribe(execution):
+    watching = house.engine.subscribe(execution)
+    async for numbered in watching:
         if numbered.event == StepStarted(numbered.event.at, f"s{LAG}", 1):
-            break
+            watching.close()
     sockets = [Socket(house.app, execution, reading=False) for _ in range(stuck)]
     for socket in (*waiting, *sockets):
         await socket.settled.wait()
