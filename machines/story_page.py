@@ -36,10 +36,10 @@ def page(found: Testimony, name: str) -> str:
     data = json.dumps(story_data(found, name), separators=(",", ":"), ensure_ascii=True)
     for character in "<>&":
         data = data.replace(character, f"\\u{ord(character):04x}")
-    style, layout, script = asset("page.css"), asset("dagre.min.js"), asset("page.js")
+    style, drawing, script = shared("look.css") + asset("page.css"), layout(), asset("page.js")
     policy = (
         f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; style-src {_hashed(style)}; "
-        f"script-src {_hashed(layout)} {_hashed(script)}"
+        f"script-src {_hashed(drawing)} {_hashed(script)}"
     )
     parts = {
         "POLICY": html.escape(policy),
@@ -47,7 +47,7 @@ def page(found: Testimony, name: str) -> str:
         "STYLE": style,
         "PLAIN": html.escape(story(found)),
         "DATA": data,
-        "LAYOUT": layout,
+        "DRAWING": drawing,
         "SCRIPT": script,
     }
     return "".join(parts[part[2:-2]] if part[:2] == "@@" else part for part in _pieces(asset("page.html")))
@@ -63,6 +63,17 @@ def _pieces(template: str) -> Iterator[str]:
 def asset(name: str) -> str:
     """A file that goes into the page."""
     return resources.files("machines").joinpath("story_assets", name).read_text(encoding="utf-8")
+
+
+@cache
+def shared(name: str) -> str:
+    """A file that goes into the page of the engine's service too; it is the engine's, and imports nothing."""
+    return resources.files("engine").joinpath("service", "assets", name).read_text(encoding="utf-8")
+
+
+def layout() -> str:
+    """The script that draws."""
+    return shared("dagre.min.js") + shared("drawing.js")
 
 
 def _hashed(text: str) -> str:

@@ -111,8 +111,9 @@ def test_the_package_carries_the_contract_and_the_page(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         assert archive.read("machines/contract.md") == (ROOT / "docs" / "contract.md").read_bytes()
-    assets = {f"machines/story_assets/{name}" for name in ("page.html", "page.css", "page.js", "dagre.min.js")}
-    assert assets | {"machines/story_assets/dagre.LICENSE.txt"} <= names
+    assets = {f"machines/story_assets/{name}" for name in ("page.html", "page.css", "page.js")}
+    shared = {f"engine/service/assets/{name}" for name in ("look.css", "drawing.js", "dagre.min.js")}
+    assert assets | shared | {"engine/service/assets/dagre.LICENSE.txt"} <= names
 
 
 def test_what_was_expected_is_the_invariant_in_a_sentence() -> None:
