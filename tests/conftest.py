@@ -8,13 +8,18 @@ counts of its own, and would take more than twice as long under measurement. So 
 exception: where it strikes coverage.py's own code, a lock stays taken, and the process stands still for ever.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Generator
-from typing import Any, Final
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 import coverage
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 pytest.register_assert_rewrite("machines")
 
@@ -49,6 +54,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     finally:
         measurement.start()
         os.environ.update(told)
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """One browser for all tests of pages."""
+    from tests.browser import opened  # noqa: PLC0415  # the other tests need none
+
+    window = opened(tmp_path_factory.mktemp("chromium"))
+    yield window
+    window.quit()
 
 
 def pytest_sessionfinish() -> None:

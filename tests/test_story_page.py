@@ -1,33 +1,22 @@
-"""The page of a story does in a real Chromium what it must: it tells, it walks, it prints, anybody can use it.
-
-These tests need Debian's packages chromium and chromium-driver (or Chrome and its driver on the PATH). Without them
-they are skipped, and say so; with LOCKSTEP_BROWSER=required, as in CI, they fail.
-"""
+"""The page of a story does in a real Chromium what it must: it tells, it walks, it prints, anybody can use it."""
 
 import base64
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from machines.case import Case
 from machines.story_page import page
+from tests.browser import Browser
 from tests.stories import HOSTILE, NAME, hostile, of_many_steps, that_holds, three_steps, told_of
 
 pytestmark = pytest.mark.xdist_group("browser")  # one browser at a time: two share what a machine has of memory
 
-AXE: Final = Path(__file__).parent / "data" / "axe" / "axe.min.js"
-MISSING: Final = (
-    "no Chromium with its driver: `apt-get install chromium chromium-driver` (as root) brings both; "
-    "the page of a story is not tested without"
-)
 CASES: Final[dict[str, Callable[[], Case]]] = {
     "three steps": three_steps,
     "200 steps": of_many_steps,
@@ -36,92 +25,16 @@ CASES: Final[dict[str, Callable[[], Case]]] = {
 }
 
 
-def _found(*names: str) -> str | None:
-    return next((path for name in names if (path := shutil.which(name))), None)
-
-
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    browser, driver = _found("chromium", "chromium-browser", "google-chrome"), _found("chromedriver")
-    if browser is None or driver is None:
-        (pytest.fail if os.environ.get("LOCKSTEP_BROWSER") == "required" else pytest.skip)(MISSING)
-    options = ChromeOptions()
-    options.binary_location = browser
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for switch in (
-        "headless",
-        "no-sandbox",  # root needs it, and the page is our own
-        "disable-gpu",
-        "disable-dev-shm-usage",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(f"--{switch}")
-    window = Chrome(options=options, service=Service(driver))
-    window.set_page_load_timeout(60)  # its own 300 s are those of a whole test
-    yield window
-    window.quit()
-
-
-class Page:
+class Page(Browser):
     """A story in a browser."""
 
     def __init__(self, chromium: Chrome, file: Path) -> None:
-        self.chromium = chromium
+        super().__init__(chromium)
         self.file = file
 
     def open(self, case: Case, *, theme: str = "light", width: int = 1280, height: int = 900) -> None:
         self.file.write_text(page(told_of(case), self.file.name), encoding="utf-8")
-        self.command(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-        )
-        self.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
-        self.said()
-        self.chromium.get(self.file.as_uri())
-
-    def command(self, name: str, **arguments: Any) -> Any:
-        return self.chromium.execute_cdp_cmd(name, arguments)
-
-    def said(self) -> list[Any]:
-        """What the console got since it was asked last."""
-        return self.log("browser")
-
-    def log(self, kind: str) -> list[Any]:
-        chromium: Any = self.chromium  # this method of it has no types
-        return list(chromium.get_log(kind))
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.chromium.execute_script(script, *arguments)
-
-    def text(self, selector: str) -> str:
-        return str(self.run("return document.querySelector(arguments[0]).textContent", selector))
-
-    def texts(self, selector: str) -> list[str]:
-        script = "return [...document.querySelectorAll(arguments[0])].map((each) => each.textContent)"
-        return list(self.run(script, selector))
-
-    def count(self, selector: str) -> int:
-        return len(self.chromium.find_elements(By.CSS_SELECTOR, selector))
-
-    def click(self, selector: str) -> None:
-        found = self.chromium.find_element(By.CSS_SELECTOR, selector)
-        self.run("arguments[0].scrollIntoView({block: 'center'})", found)
-        found.click()
-
-    def press(self, *keys: str) -> None:
-        self.chromium.switch_to.active_element.send_keys(*keys)
-
-    def faults(self) -> list[str]:
-        """What axe finds fault with."""
-        self.run(AXE.read_text(encoding="utf-8"))
-        found = self.chromium.execute_async_script(
-            "const done = arguments[arguments.length - 1]; axe.run(document, {resultTypes: ['violations']}).then(done)"
-        )
-        return [f"{each['id']}: {node['html'][:200]}" for each in found["violations"] for node in each["nodes"]]
+        self.show(self.file.as_uri(), theme=theme, width=width, height=height)
 
 
 @pytest.fixture

@@ -131,11 +131,11 @@ const drawing = (() => {
       this.scale();
     }
 
-    paint(step, status, { below = "", moved = false, parts = false } = {}) {
+    paint(step, status, { also = "", below = "", moved = false, parts = false } = {}) {
       const found = this.nodes.get(step);
       if (!found) return;
       colour(found.node, status);
-      found.says.textContent = spaced(status);
+      found.says.textContent = spaced(status) + also;
       found.below.textContent = below;
       found.node.classList.toggle("moved", moved);
       found.node.classList.toggle("parts", parts);
@@ -301,7 +301,7 @@ const drawing = (() => {
         this.svg.append(each);
       }
       let label = null;
-      if (bar.kind === "status" && to - from > bar.label.length * 6.4) {
+      if (bar.kind === "status" && to - from > bar.label.length * 7.8) {
         label = draw("text", { x: from + 3, y: y - 0.5 + 11, class: "on" }, spaced(bar.label));
         this.svg.append(label);
       } else if (bar.attempt > 1 && to - from > 14) {
