@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -151,7 +152,9 @@ def _row(*cells: object) -> str:
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *arguments], check=False, capture_output=True, text=True)
+    """Carry out a module; pytest as it is by itself, whatever somebody likes to add to it."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    return subprocess.run([sys.executable, "-m", *arguments], check=False, capture_output=True, text=True, env=env)
 
 
 def _written(*arguments: str, option: str) -> Json | None:
