@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import ipaddress
+import os
 import re
 import socket
 import stat
@@ -179,7 +180,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return bound(host, port)
     except OSError as error:
-        refuse(f"--host {host} --port {port}", error.strerror or error)
+        number = error.errno or 0  # of a name that means nothing: less than 0, and no error of the system's
+        refuse(f"--host {host} --port {port}", os.strerror(number) if number > 0 else error.strerror or error)
 
 
 # What happens

@@ -162,7 +162,7 @@ class _Service:
         if key is None:
             return _started(await self._begin(given, inputs, None), 201)
         execution = execution_of(key)
-        if execution in self._starting:
+        while execution in self._starting:
             await asyncio.wait((self._starting[execution],))
         if self._catalogue.get(execution) is not None:
             await self._check_same(execution, given, inputs or {})

@@ -113,7 +113,7 @@ class Listener:
         self.connections += 1
         url = f"ws://{place}/v1/executions/{self.execution}/live?after={len(self.heard)}"
         try:
-            async with connect(url, proxy=None) as socket:
+            async with connect(url, proxy=None, max_size=None) as socket:
                 while until is None or len(self.heard) < until:
                     self.heard.append(json.loads(await socket.recv()))
         except ConnectionClosed as closed:

@@ -7,6 +7,7 @@ Rule 2: what was answered or told has happened: it is in the journal that the ne
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +15,17 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 from click.testing import CliRunner
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosedError
 
+from engine.actions import ACTIONS
+from engine.service import Catalogue, Limits, create_app
+from engine.service.server import bound, serve
+from engine.sqlite_journal import SqliteJournal
+from engine.state_manager import ExecutionStateManager
+from engine.workflow_engine import WorkflowEngine
 from machines.cli import lockstep
-from tests.integration.served import BOUND, Listener, Process, served
+from tests.integration.served import BOUND, Listener, served
 
 Json: TypeAlias = Any
 MANY: Final = 50
@@ -41,15 +50,12 @@ CHAIN: Final = {
     ],
 }
 GATED: Final = {"id": "gated", "steps": [step("a"), step("b", "a", parameters={"x": "${input.x}"}), step("c", "b")]}
-LONG: Final = {"id": "long", "steps": [step("a"), waiting("b", 600, "a"), step("c", "b")]}
-
-
-async def ended(service: Process, executions: Sequence[str]) -> dict[str, str]:
-    """Wait for the ends of executions, each told by its own events; their statuses."""
-    listeners = [Listener(execution) for execution in executions]
-    await asyncio.gather(*[listener.listen(service.place) for listener in listeners])
-    assert all(listener.over for listener in listeners)
-    return {listener.execution: listener.heard[-1]["status"] for listener in listeners}
+LARGE: Final = 100_000
+"""Characters of an output: a few of them are more than the kernel keeps for a connection."""
+HEAVY: Final = {
+    "id": "heavy",
+    "steps": [waiting("s0", 0.2), *[step(f"s{n}", f"s{n - 1}", parameters={"x": "${input.x}"}) for n in range(1, 60)]],
+}
 
 
 def gapless(events: Sequence[Json]) -> bool:
@@ -130,3 +136,49 @@ async def test_fifty_executions_outlive_the_ends_of_their_processes(tmp_path: Pa
     checked = await asyncio.to_thread(CliRunner().invoke, lockstep, ["journal", str(journal), "--check"])
     assert checked.exit_code == 0, checked.output
     assert any(listener.connections > 1 for listener in listeners), "nobody had to come back"
+
+
+@pytest.mark.asyncio
+async def test_who_does_not_read_is_dropped_with_a_reason_and_comes_back(tmp_path: Path) -> None:
+    """N2 on real sockets: one never reads, one dies, one reads; the first may read on, and misses nothing."""
+    catalogue = await Catalogue.of(await SqliteJournal.open(tmp_path / "journal.db", synchronous="NORMAL"))
+    limits = Limits(patience=0.3)
+    async with asyncio.timeout(BOUND), WorkflowEngine(ExecutionStateManager(catalogue), ACTIONS) as engine:
+        listening, stop = bound("127.0.0.1", 0), asyncio.Event()
+        place = "{}:{}".format(*listening.getsockname())
+        serving = asyncio.create_task(serve(create_app(engine, catalogue, limits=limits), listening, stop))
+        execution = await engine.start_workflow(HEAVY, {"x": "x" * LARGE})
+        url = f"ws://{place}/v1/executions/{execution}/live"
+        stuck = await connect(url, proxy=None, max_queue=1)
+        dead = await connect(url, proxy=None, max_queue=1)
+        dead.transport.abort()
+        reader = Listener(execution)
+        await reader.listen(place)
+        assert reader.over
+        assert gapless(reader.heard)
+        slow = Listener(execution)
+        await until_dropped(engine)
+        with pytest.raises(ConnectionClosedError) as closed:
+            await hear(stuck, slow.heard)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1013
+        assert closed.value.rcvd.reason == f"too slow; reconnect with after={len(slow.heard)}"
+        assert 0 < len(slow.heard) < len(reader.heard)
+        await slow.listen(place)
+        assert slow.over
+        assert slow.heard == reader.heard
+        stop.set()
+        await serving
+
+
+async def hear(socket: ClientConnection, heard: list[Json]) -> None:
+    """Read what is there, to the reason of its end."""
+    while True:
+        heard.append(json.loads(await socket.recv()))
+
+
+async def until_dropped(engine: WorkflowEngine) -> None:
+    """Wait until the service has nobody to tell anything: who does not read has been dropped."""
+    manager = engine._manager
+    while manager._subscriptions or manager._lagging:  # noqa: ASYNC110  # nobody tells when a subscriber is dropped
+        await asyncio.sleep(0.01)
