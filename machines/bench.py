@@ -2,8 +2,8 @@
 
 The base is an idle machine as anybody would write it: the rules of `LifecycleMachine`, with the same arguments and
 without preconditions, that do nothing. What it takes is Hypothesis' own; the ratio says what is left of its speed with
-an engine, a model and all checks in place. What the engine alone costs is in `machines.bench_engine`, and what it costs
-to lose nothing in `machines.bench_durable`.
+an engine, a model and all checks in place. What the engine alone costs is in `machines.bench_engine`, what it costs to
+lose nothing in `machines.bench_durable`, and what it costs to be told of it in `machines.bench_service`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import click
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, rule
 
-from machines import bench_durable, bench_engine
+from machines import bench_durable, bench_engine, bench_service
 from machines.lifecycle import LifecycleMachine, WorldMachine
 
 FLOOR: Final = 0.5
@@ -89,6 +89,7 @@ def main() -> None:
     click.echo(f"ratio: {ratio:.2f} (floor {FLOOR})")
     bench_engine.main()
     bench_durable.main()
+    bench_service.main()
 
 
 if __name__ == "__main__":
