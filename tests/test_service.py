@@ -187,6 +187,31 @@ def test_a_start_that_failed_leaves_its_key_free() -> None:
     run(program)
 
 
+def test_what_stands_still_is_taken_up_when_the_journal_can_be_written_again() -> None:
+    class Full(MemoryJournal):
+        full = False
+
+        async def append(self, execution: str, first: int, events: Sequence[Event]) -> None:
+            if self.full:
+                raise JournalError("disk full")  # noqa: TRY003  # what a disk says
+            await super().append(execution, first, events)
+
+    async def program() -> None:
+        client = await opened(journal := Full())
+        await client.start(workflow(step("a", action="wait", parameters={"seconds": 1}), step("b", "a", action="echo")))
+        journal.full = True
+        await asyncio.sleep(2)
+        assert (await client.ask("POST", "/v1/executions/x0/pause")).status == 503
+        journal.full = False
+        assert (await client.ask("POST", "/v1/recover", {"more": 1})).status == 422
+        assert (await client.ask("POST", "/v1/recover")).body == {"executions": ["x0"]}
+        assert (await client.ask("POST", "/v1/recover")).body == {"executions": []}
+        assert (await client.engine.wait("x0"))["status"] == "COMPLETED"
+        await client.engine.close()
+
+    run(program)
+
+
 def test_a_start_whose_caller_has_gone_is_begun_to_the_end() -> None:
     class Slow(MemoryJournal):
         async def append(self, execution: str, first: int, events: Sequence[Event]) -> None:

@@ -98,6 +98,7 @@ class _Service:
             _route("/v1/validate", POST=self.validate),
             _route("/v1/workflows", GET=self.list_workflows, POST=self.store_workflow),
             _route("/v1/workflows/{workflow:path}", GET=self.show_workflow, DELETE=self.remove_workflow),
+            _route("/v1/recover", POST=self.recover),
             _route("/v1/executions", GET=self.list_executions, POST=self.start),
             _route(execution, GET=self.show_execution),
             _route(f"{execution}/workflow", GET=self.show_outline),
@@ -190,6 +191,11 @@ class _Service:
         before = workflow_id(created) if type(given) is str else created.workflow
         if _text([before, created.input]) != _text([given, inputs]):
             raise Problem(422, "key-used", "this Idempotency-Key has started another workflow, or with another input")
+
+    async def recover(self, request: Request) -> Response:
+        """Take up what stands still because the journal could not be written (J4), as the next start would."""
+        object_of(await body_of(request, self._limits), (), ())
+        return JSONResponse({"executions": await self._engine.recover()})
 
     async def list_executions(self, request: Request) -> Response:
         """Executions, newest first: of some statuses, of a workflow; a page at a time."""

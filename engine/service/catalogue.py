@@ -134,7 +134,8 @@ class Catalogue:
     def newest(self, before: int | None, statuses: Collection[str], workflow: str | None) -> Iterator[Entry]:
         """Entries from a place on backwards, newest first: of these statuses (of all, if none), of this workflow."""
         last = len(self._order) if before is None else min(before - 1, len(self._order))
-        for entry in reversed(self._order[: max(0, last)]):
+        for index in range(last - 1, -1, -1):
+            entry = self._order[index]
             if (not statuses or entry.status in statuses) and workflow in (None, entry.workflow):
                 yield entry
 

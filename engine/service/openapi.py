@@ -53,6 +53,7 @@ def description(limits: Limits) -> dict[str, Json]:
                 "get": _operation("show_workflow", "A stored definition.", {200: _json("Definition")}, (404,)),
                 "delete": _operation("remove_workflow", "Store it no more.", {204: {"description": "Done."}}, (404,)),
             },
+            "/v1/recover": {"post": _recover()},
             "/v1/executions": {"get": _list_executions(limits), "post": _start()},
             execution: _of_one("get", "show_execution", "Where an execution stands.", _json("Report")),
             f"{execution}/workflow": _of_one("get", "show_outline", "Its workflow, in order.", _json("Outline")),
@@ -105,6 +106,12 @@ def _list_executions(limits: Limits) -> Json:
     ]
     what = "Executions, newest first; `next` is the `before` of the next page."
     return _operation("list_executions", what, {200: _json("Executions")}, (422,), parameters)
+
+
+def _recover() -> Json:
+    done = {200: _json("Recovered", "These go on.")}
+    what = "Take up what stands still because the journal could not be written."
+    return _operation("recover", what, done, _WITH_BODY, body="Nothing", needs_body=False)
 
 
 def _start() -> Json:
@@ -249,6 +256,7 @@ def _schemas(limits: Limits) -> dict[str, Json]:
             **closed,
         ),
         "Started": _object({"execution": text}, None, **closed),
+        "Recovered": _object({"executions": {"type": "array", "items": text}}, None, **closed),
         "NewInputs": _object({}, {"inputs": {"type": ["object", "null"]}}, **closed),
         "Nothing": _object({}, None, **closed),
         "Entry": _object(entry, None, **closed),
