@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import uvicorn
@@ -26,6 +27,8 @@ _HEARD: Final = 1024
 _KERNEL: Final = 1 << 17
 """Bytes that the kernel may keep for one connection: what it keeps, a stuck subscriber has not read."""
 _BACKLOG: Final = 512
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+"""For ``SO_LINGER``: what is closed is not sent to its end."""
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -88,9 +91,17 @@ class _Protocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         """Serve the connection, and see that it goes."""
         await super().run_asgi()
-        self.loop.call_later(_LINGER, self.transport.abort)
+        self.loop.call_later(_LINGER, self._cut)
 
     def shutdown(self) -> None:
         """Close the connection because the server stops, and see that it goes."""
         super().shutdown()
-        self.loop.call_later(_LINGER / 2, self.transport.abort)
+        self.loop.call_later(_LINGER / 2, self._cut)
+
+    def _cut(self) -> None:
+        """End the connection, if it is still there; the kernel forgets at once what was not read."""
+        found: socket.socket | None = self.transport.get_extra_info("socket")
+        if found is not None and found.fileno() >= 0:
+            with suppress(OSError):
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.transport.abort()

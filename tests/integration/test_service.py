@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -50,6 +52,8 @@ CHAIN: Final = {
     ],
 }
 GATED: Final = {"id": "gated", "steps": [step("a"), step("b", "a", parameters={"x": "${input.x}"}), step("c", "b")]}
+TCP_CLOSE: Final = 7
+"""The state of a connection that was reset, by Linux's account."""
 LARGE: Final = 100_000
 """Characters of an output: a few of them are more than the kernel keeps for a connection."""
 HEAVY: Final = {
@@ -171,10 +175,40 @@ async def test_who_does_not_read_is_dropped_with_a_reason_and_comes_back(tmp_pat
         await serving
 
 
-async def hear(socket: ClientConnection, heard: list[Json]) -> None:
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="the kernel does not tell of a connection's state")
+@pytest.mark.asyncio
+async def test_who_never_reads_is_cut_off_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N2: nobody keeps a connection, and what the kernel holds for it, by not reading."""
+    monkeypatch.setattr("engine.service.server._LINGER", 0.1)
+    catalogue = await Catalogue.of(await SqliteJournal.open(tmp_path / "journal.db", synchronous="NORMAL"))
+    async with asyncio.timeout(BOUND), WorkflowEngine(ExecutionStateManager(catalogue), ACTIONS) as engine:
+        listening, stop = bound("127.0.0.1", 0), asyncio.Event()
+        app = create_app(engine, catalogue, limits=Limits(patience=0.1))
+        serving = asyncio.create_task(serve(app, listening, stop))
+        execution = await engine.start_workflow(HEAVY, {"x": "x" * LARGE})
+        lines = [f"GET /v1/executions/{execution}/live HTTP/1.1", "Host: localhost", "Upgrade: websocket"]
+        lines += ["Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: MDEyMzQ1Njc4OTAxMjM0NQ=="]
+        with closing(socket.create_connection(listening.getsockname()[:2])) as mute:
+            mute.sendall("\r\n".join([*lines, "", ""]).encode())
+            await engine.wait(execution)
+            await until_dropped(engine)
+            await cut_off(mute)
+            with pytest.raises(ConnectionResetError):
+                mute.send(b"x")
+        stop.set()
+        await serving
+
+
+async def cut_off(mute: socket.socket) -> None:
+    """Wait until the other side is no more: nothing is read, and nothing sent, to find that out."""
+    while mute.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_CLOSE:  # noqa: ASYNC110  # nobody tells
+        await asyncio.sleep(0.01)
+
+
+async def hear(subscriber: ClientConnection, heard: list[Json]) -> None:
     """Read what is there, to the reason of its end."""
     while True:
-        heard.append(json.loads(await socket.recv()))
+        heard.append(json.loads(await subscriber.recv()))
 
 
 async def until_dropped(engine: WorkflowEngine) -> None:
