@@ -398,6 +398,24 @@ def test_a_handshake_for_nothing_is_refused(path: str) -> None:
     run(program)
 
 
+def test_the_server_may_ask_about_the_applications_life() -> None:
+    async def program() -> None:
+        client = await opened(token=TOKEN)
+        messages, sent = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}], []
+
+        async def receive() -> Json:
+            return messages.pop(0)
+
+        async def send(message: Json) -> None:
+            sent.append(message["type"])
+
+        await client.app({"type": "lifespan", "state": {}}, receive, send)
+        assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        await client.engine.close()
+
+    run(program)
+
+
 def test_no_answer_allows_another_site_anything() -> None:
     async def program() -> None:
         client = await opened()

@@ -103,6 +103,7 @@ STRANGERS: Final[tuple[dict[str, str], ...]] = (
     {"host": "localhost@evil.example:80"},
     {"host": ""},
     {"host": "[::2]"},
+    {"host": "[::1"},
     {"origin": "https://evil.example"},
     {"origin": "null"},
     {"origin": "http://localhost.evil.example"},

@@ -19,13 +19,11 @@ from typing import Final, TypeAlias
 from urllib.parse import quote
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from engine.errors import WorkflowError
 from engine.messages import ExecutionCreated, Json, to_json
 from engine.service.catalogue import Catalogue, Entry, workflow_id
 from engine.service.guard import LOOPBACK, Guard
@@ -33,7 +31,7 @@ from engine.service.limits import Limits
 from engine.service.live import Live
 from engine.service.openapi import description
 from engine.service.page import ROUTES as PAGE
-from engine.service.problems import Problem, on_error, refusal
+from engine.service.problems import ANSWERED, Problem, on_error, refusal
 from engine.service.reading import body_of, object_of, query_number
 from engine.state import Status
 from engine.workflow import Workflow
@@ -68,7 +66,7 @@ def create_app(
     limits = limits or Limits()
     service = _Service(engine, catalogue, limits)
     guard = Middleware(Guard, token=token, hosts=hosts, limits=limits, clock=clock)
-    handlers = {Exception: on_error, Problem: on_error, HTTPException: on_error, WorkflowError: on_error}
+    handlers = dict.fromkeys((Exception, *ANSWERED), on_error)
     app = Starlette(routes=[*service.routes(), *PAGE], middleware=[guard], exception_handlers=handlers)
     app.router.redirect_slashes = False
     return app

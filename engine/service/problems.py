@@ -15,18 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from engine.errors import (
-    DefinitionError,
-    EngineClosedError,
-    Fault,
-    JournalError,
-    UnknownExecutionError,
-    ValidationError,
-    WorkflowError,
-)
+from engine.errors import DefinitionError, EngineClosedError, Fault, JournalError
 from engine.messages import Json
 
-__all__ = ["Problem", "on_error", "problem", "refusal"]
+__all__ = ["ANSWERED", "Problem", "later", "on_error", "refusal"]
 
 MEDIA_TYPE: Final = "application/problem+json"
 _RETRY: Final = 5
@@ -74,26 +66,12 @@ def later(status: int, kind: str, detail: str, seconds: float = _RETRY) -> Probl
     return Problem(status, kind, detail, headers={"Retry-After": str(max(1, math.ceil(seconds)))})
 
 
-def problem(error: WorkflowError) -> Problem:
-    """What the engine refused, as the caller is told."""
-    match error:
-        case DefinitionError():
-            return Problem(422, "invalid-definition", _counted(len(error.faults)), error.faults)
-        case ValidationError():
-            faults = [Fault(error.step, fault) for fault in error.faults]
-            return Problem(422, "invalid-request", str(error), faults)
-        case UnknownExecutionError():
-            return Problem(404, "unknown-execution", str(error))
-        case JournalError():
-            return later(503, "journal-failed", "the journal cannot be read or written, or not for this execution")
-        case EngineClosedError():
-            return later(503, "stopping", "the service is stopping")
-        case _:
-            raise error
-
-
 def _counted(faults: int) -> str:
     return "the definition has 1 fault" if faults == 1 else f"the definition has {faults} faults"
+
+
+ANSWERED: Final = (Problem, HTTPException, DefinitionError, JournalError, EngineClosedError)
+"""What may be raised on the way to an answer: the caller's doing, or the store's."""
 
 
 async def on_error(_: Request, error: Exception) -> Response:
@@ -105,8 +83,12 @@ async def on_error(_: Request, error: Exception) -> Response:
             found = Problem(404, "not-found", "there is nothing here")
         case HTTPException(status_code=status, detail=detail, headers=headers):
             found = Problem(status, "refused", detail, headers=headers)
-        case WorkflowError():
-            found = problem(error)
+        case DefinitionError(faults=faults):
+            found = Problem(422, "invalid-definition", _counted(len(faults)), faults)
+        case JournalError():
+            found = later(503, "journal-failed", "the journal cannot be read or written, or not for this execution")
+        case EngineClosedError():
+            found = later(503, "stopping", "the service is stopping")
         case _:
             found = Problem(500, "broken", "the service has made a mistake; it is in its log")
     return found.response()
