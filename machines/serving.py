@@ -206,15 +206,21 @@ async def _serve(plan: _Plan, listening: socket.socket) -> None:
         with Interruption() as interruption:
             try:
                 taken = await engine.recover()
-                _say(listening, plan, taken)
+                _say(_place(listening, plan, taken))
                 await serve(app, listening, interruption.came)
+                _say(f"stopping; attempts under way have {plan.grace:g} s to end (again: do not wait)")
                 await engine.close(plan.grace)
             finally:
                 await engine.close()
 
 
-def _say(listening: socket.socket, plan: _Plan, taken: Sequence[str]) -> None:
+def _say(words: str) -> None:
+    click.echo(one_line(f"lockstep serve: {words}"))
+
+
+def _place(listening: socket.socket, plan: _Plan, taken: Sequence[str]) -> str:
+    """Where the service is, and on what."""
     host, port = listening.getsockname()[:2]
     place = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     up = f", {counted(len(taken), 'execution')} taken up" if taken else ""
-    click.echo(one_line(f"lockstep serve: {place}, journal {plan.journal}{up}"))
+    return f"{place}, journal {plan.journal}{up}"

@@ -175,3 +175,19 @@ async def test_actions_of_ones_own_and_a_token(tmp_path: Path) -> None:
     kinds = [type(event).__name__ for event in await journal.read(execution)]
     await journal.close()
     assert kinds == ["ExecutionCreated", "ExecutionStarted", "StepStarted", "StepCompleted"], "b is for the next life"
+
+
+@pytest.mark.asyncio
+async def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
+    """And the next start says how many executions it has taken up."""
+    long = workflow(step("a", action="wait", parameters={"seconds": 10 * BOUND}))
+    async with asyncio.timeout(BOUND):
+        async with served(tmp_path / "j.db", "--grace", 10 * BOUND) as service:
+            await service.start(long)
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.stdout is not None
+            assert b"again: do not wait" in await service.process.stdout.readline()
+            assert await service.end(signal.SIGTERM) == 130
+        async with served(tmp_path / "j.db", "--grace", 0) as service:
+            assert service.taken == "1 execution taken up"
+            assert await service.end(signal.SIGINT) == 0

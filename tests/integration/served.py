@@ -30,9 +30,11 @@ _SERVED: Final = "lockstep serve: http://"
 class Process:
     """``lockstep serve`` on a journal, and a client of it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, place: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, place: str, taken: str) -> None:
         self.process = process
         self.place = place
+        self.taken = taken
+        """The last that it said of itself: what it has taken up, if there was something."""
         self.client = httpx.AsyncClient(base_url=f"http://{place}", timeout=BOUND)
 
     async def start(self, workflow: Json, key: str | None = None, **body: Json) -> httpx.Response:
@@ -86,7 +88,8 @@ async def served(
         assert process.stdout is not None
         line = (await asyncio.wait_for(process.stdout.readline(), BOUND)).decode()
         assert line.startswith(_SERVED), line
-        found = Process(process, line.removeprefix(_SERVED).partition(",")[0])
+        place, *_, taken = line.removeprefix(_SERVED).strip().split(", ")
+        found = Process(process, place, taken)
         async with found.client:
             yield found
     finally:
