@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import pytest
 
+from engine.actions import ACTIONS
 from engine.service.server import bound
 from engine.sqlite_journal import SqliteJournal
 from engine.state_manager import ExecutionStateManager
@@ -119,6 +122,30 @@ def test_a_journal_whose_executions_nobody_here_can_go_on_with(refused: Refused,
 
     asyncio.run(begin())
     said = "j.db: nothing was taken up: these actions are missing: shell (execution e)"
+    assert refused("--port", "0") == said
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("DELETE FROM executions", "execution e: it has events, and was never begun"),
+        (
+            """UPDATE events SET event = '{"type":"ExecutionStarted","at":0.5}' WHERE seq = 1""",
+            "execution e: its first event is not ExecutionCreated",
+        ),
+        ("DELETE FROM events WHERE seq = 1", "j.db: execution e: event 1 is missing"),
+    ],
+)
+def test_a_journal_that_is_damaged(statement: str, said: str, refused: Refused, tmp_path: Path) -> None:
+    async def begin() -> None:
+        manager = ExecutionStateManager(await SqliteJournal.open(tmp_path / "j.db"))
+        async with WorkflowEngine(manager, ACTIONS) as engine:
+            await engine.start_workflow(workflow(step("a", action="echo")), execution_id="e")
+            await engine.wait("e")
+
+    asyncio.run(begin())
+    with closing(sqlite3.connect(tmp_path / "j.db")) as file, file:
+        file.execute(statement)
     assert refused("--port", "0") == said
 
 

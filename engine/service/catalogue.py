@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
+from engine.errors import JournalError, UnknownExecutionError
 from engine.journal import Journal
 from engine.messages import (
     CancellationRequested,
@@ -99,6 +100,23 @@ class Entry:
         }
 
 
+async def _events(store: Store, execution: str) -> list[Event]:
+    """All events of an execution, which begin with its creation.
+
+    Raises:
+        JournalError: they do not, or cannot be read.
+    """
+    try:
+        events = await store.read(execution)
+    except UnknownExecutionError as error:
+        message = f"execution {execution}: it has events, and was never begun"
+        raise JournalError(message) from error
+    if not events or type(events[0]) is not ExecutionCreated:
+        message = f"execution {execution}: its first event is not ExecutionCreated"
+        raise JournalError(message)
+    return events
+
+
 def workflow_id(created: ExecutionCreated) -> str:
     """The id of an execution's workflow; in WfFormat it is the name (D1)."""
     return str(created.workflow.get("id") or created.workflow.get("name"))
@@ -123,7 +141,7 @@ class Catalogue:
         """
         catalogue = cls(store)
         for execution in await store.executions():
-            catalogue._see(execution, await store.read(execution))
+            catalogue._see(execution, await _events(store, execution))
         catalogue.workflows = await store.workflows()
         return catalogue
 

@@ -11,7 +11,7 @@ import json
 import signal
 import socket
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -177,8 +177,11 @@ async def test_who_does_not_read_is_dropped_with_a_reason_and_comes_back(tmp_pat
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="the kernel does not tell of a connection's state")
 @pytest.mark.asyncio
-async def test_who_never_reads_is_cut_off_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """N2: nobody keeps a connection, and what the kernel holds for it, by not reading."""
+@pytest.mark.parametrize("trickle", [False, True], ids=["never", "byte by byte"])
+async def test_who_does_not_read_on_is_cut_off_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, trickle: bool
+) -> None:
+    """N2: nobody keeps a connection, and what the kernel holds for it, by not reading, or next to nothing."""
     monkeypatch.setattr("engine.service.server._LINGER", 0.1)
     catalogue = await Catalogue.of(await SqliteJournal.open(tmp_path / "journal.db", synchronous="NORMAL"))
     async with asyncio.timeout(BOUND), WorkflowEngine(ExecutionStateManager(catalogue), ACTIONS) as engine:
@@ -190,13 +193,24 @@ async def test_who_never_reads_is_cut_off_after_a_while(tmp_path: Path, monkeypa
         lines += ["Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: MDEyMzQ1Njc4OTAxMjM0NQ=="]
         with closing(socket.create_connection(listening.getsockname()[:2])) as mute:
             mute.sendall("\r\n".join([*lines, "", ""]).encode())
+            mute.settimeout(0)
             await engine.wait(execution)
+            reading = asyncio.create_task(read_bytes(mute, 1 if trickle else 0))
             await until_dropped(engine)
             await cut_off(mute)
             with pytest.raises(ConnectionResetError):
-                mute.send(b"x")
+                await reading
         stop.set()
         await serving
+
+
+async def read_bytes(mute: socket.socket, size: int) -> None:
+    """Read so many bytes, again and again, until the connection is reset."""
+    while mute.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_CLOSE:
+        with suppress(BlockingIOError):
+            mute.recv(size)
+        await asyncio.sleep(0.01)
+    mute.send(b"x")
 
 
 async def cut_off(mute: socket.socket) -> None:
