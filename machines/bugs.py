@@ -2,7 +2,7 @@
 
 Rule 1: a trial is one search for one bug with a seed of its own (see ``machines.trials``); what trials come to is said
 by ``machines.score``. A bug that nobody found is listed, and counts.
-Rule 2: lesser harnesses search for the same bugs with the same budgets, in the same run.
+Rule 2: other harnesses search for the same bugs with the same budgets, in the same run.
 Rule 3: progress goes to stderr, the tables to stdout. Exit status 0 all floors are kept, 1 not all, 2 bad input.
 """
 
@@ -23,7 +23,7 @@ import click
 from machines import curve, strength
 from machines.fuzzing import check_out, counted, refuse, workers_given, write_out
 from machines.score import FOUND_WITHIN, Score, Shrunk, Trial, floors
-from machines.strength import EXAMPLES, LESSER, OURS, Outcome, class_of
+from machines.strength import EXAMPLES, OTHERS, OURS, Outcome, class_of
 from machines.workers import begin
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Task:
     show_default=True,
     help="For one more search where all trials found nothing; 0 for none.",
 )
-@click.option("--against", metavar="LIST", default="", help=f"Lesser harnesses: {','.join(LESSER)}.")
+@click.option("--against", metavar="LIST", default="", help=f"Other harnesses: {','.join(OTHERS)}.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of it all.")
 @click.option("--workers", metavar="N|all", default="all", show_default=True, help="Processes to search with.")
 @click.option("--json", "out", metavar="OUT", help="Write the report to this file as JSON.")
@@ -91,12 +91,12 @@ def bugs(  # noqa: PLR0913  # one for each option
     Exit status: 0 the floors are kept by the bugs asked for, 1 not so, 2 bad input.
     """
     chosen = _chosen(only)
-    lesser = _lesser(against)
+    others = _others(against)
     processes = workers_given(workers)
     for option, path in (("--json", out), ("--html", page), ("--svg", picture)):
         _check(option, path)
     began = time.monotonic()
-    outcome = _search_all(chosen, lesser, _Search(trials, budget, last, seed, processes))
+    outcome = _search_all(chosen, others, _Search(trials, budget, last, seed, processes))
     outcome.seconds = time.monotonic() - began
     kept = floors(outcome.scores[OURS], budget)
     notes = strength.notes(outcome, kept, budget)
@@ -126,10 +126,10 @@ def _chosen(only: Sequence[str]) -> tuple[Mutant, ...]:
     return tuple(mutant for name, mutant in MUTANTS.items() if not only or name in only or classes[name] in only)
 
 
-def _lesser(against: str) -> list[str]:
+def _others(against: str) -> list[str]:
     names = [name.strip() for name in against.split(",")] if against else []
-    if unknown := [name for name in names if name not in LESSER]:
-        refuse("--against", f"must be of {', '.join(LESSER)}, not {unknown[0]!r}")
+    if unknown := [name for name in names if name not in OTHERS]:
+        refuse("--against", f"must be of {', '.join(OTHERS)}, not {unknown[0]!r}")
     if EXAMPLES in names:
         from machines.examples import at_hand  # noqa: PLC0415  # see above
 
@@ -172,9 +172,9 @@ class _Search:
         return Task(bug, harness, number, self.seed, self.budget if number < self.trials else self.last)
 
 
-def _search_all(chosen: Sequence[Mutant], lesser: Sequence[str], search: _Search) -> Outcome:
+def _search_all(chosen: Sequence[Mutant], others: Sequence[str], search: _Search) -> Outcome:
     names = [mutant.name for mutant in chosen]
-    harnesses = [OURS, *(name for name in lesser if name != EXAMPLES)]
+    harnesses = [OURS, *(name for name in others if name != EXAMPLES)]
     with _pool(search.processes) as pool:
         made = _trials(pool, names, harnesses, search)
         unfound = [name for name in names if search.last and not any(trial.found for trial in made[name, OURS])]
@@ -184,7 +184,7 @@ def _search_all(chosen: Sequence[Mutant], lesser: Sequence[str], search: _Search
         }
         shown = _shown([*itertools.chain.from_iterable(made[name, OURS] for name in names), *late.values()])
         small = dict(_each(pool, _shrink, shown, search.budget))
-        noticed = dict(_each(pool, _notice, names if EXAMPLES in lesser else [], _PATIENCE))
+        noticed = dict(_each(pool, _notice, names if EXAMPLES in others else [], _PATIENCE))
     scores = {
         harness: [Score(mutant.name, class_of(mutant), tuple(made[mutant.name, harness])) for mutant in chosen]
         for harness in harnesses

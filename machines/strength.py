@@ -25,10 +25,15 @@ OURS: Final = "lockstep"
 OBVIOUS: Final = "obvious"
 RANDOM: Final = "random"
 EXAMPLES: Final = "examples"
-LESSER: Final[Mapping[str, str]] = {
+OTHERS: Final[Mapping[str, str]] = {
     OBVIOUS: "the obvious machine: whatever a rule does is over before the next one comes, and there is no tape",
     RANDOM: "a plain random driver: the same rules, tables and tapes, and no Hypothesis",
     EXAMPLES: "the example tests alone",
+    "unguided": "the fast front end, without swarm and without a corpus",
+    "swarm": "the fast front end, with swarm and without a corpus",
+    "guided": "the fast front end, with swarm and guided by what is new",
+    "guided-pct": "the same, with PCT's schedules",
+    "guided-both": "the same, with uniform schedules and PCT's",
 }
 _HEADER: Final = ("bug", "class", "solved", "found", "own", "cases", "cpu s", "moves", "deviations", "invariant")
 _NUMBERS: Final = range(3, 9)
@@ -129,10 +134,10 @@ def notes(outcome: Outcome, kept: Sequence[Floor], budget: float) -> list[str]:
             said.append(f"not solved: {score.bug}, found by {score.found} of {counted(len(score.trials), 'trial')}")
     for harness in list(outcome.scores)[1:]:
         better = [score.bug for score in outcome.scores[harness] if not score.found]
-        said.append(f"{harness} ({LESSER[harness]}): never found {len(better)}: {', '.join(better) or '-'}")
+        said.append(f"{harness} ({OTHERS[harness]}): never found {len(better)}: {', '.join(better) or '-'}")
     if outcome.noticed:
         silent = [bug for bug, test in outcome.noticed.items() if test is None]
-        said.append(f"{EXAMPLES} ({LESSER[EXAMPLES]}): silent on {len(silent)}: {', '.join(silent) or '-'}")
+        said.append(f"{EXAMPLES} ({OTHERS[EXAMPLES]}): silent on {len(silent)}: {', '.join(silent) or '-'}")
     trials = [trial for scores in outcome.scores.values() for score in scores for trial in score.trials]
     said += [
         f"no detection, in trial {trial.number} for {trial.bug} ({trial.harness}): {', '.join(trial.others)}"

@@ -14,11 +14,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from random import Random
 from typing import Final, Protocol
 
 from machines.case import Case, carry_out, case_of, from_text, replay, to_text
 from machines.chance import drive
+from machines.driving import Driven, Driver, Way
 from machines.lifecycle import WorldMachine
 from machines.minimise import minimise
 from machines.moves import Move
@@ -140,6 +143,33 @@ class _Chance:
         return None
 
 
+class _Fast:
+    """The fast front end drives the machines: one driver each, which remembers what was new in this trial."""
+
+    def __init__(self, mutant: Mutant, way: Way) -> None:
+        self.cases = 0
+        self.others: Counter[str] = Counter()
+        self._mutant = mutant
+        self._way = way
+        self._factory = load_target(target_name(mutant))
+        self._cases: dict[str, Iterator[Driven]] = {}
+
+    def search(self, chunk: Chunk) -> Finding | None:
+        """Have so many more cases of a machine made; the first chunk's seed is its driver's."""
+        if chunk.machine not in self._cases:
+            driver = Driver(chunk.machine, chunk.seed, factory=self._factory, way=self._way)
+            self._cases[chunk.machine] = driver.cases()
+        for driven in islice(self._cases[chunk.machine], chunk.examples):
+            self.cases += 1
+            if driven.violation is not None:
+                assert driven.driven is not None
+                now = time.process_time()
+                return _finding(driven.driven, chunk.machine, self._mutant, driven.violation, self.cases, now)
+            if driven.error is not None:
+                self.others[type(driven.error).__name__] += 1
+        return None
+
+
 def _finding(machine: WorldMachine, name: str, mutant: Mutant, violation: Violation, cases: int, at: float) -> Finding:
     world = machine.world
     assert world is not None
@@ -154,10 +184,19 @@ def _finding(machine: WorldMachine, name: str, mutant: Mutant, violation: Violat
     return Finding(case, speaks(mutant, world.judge.violations), cases, at)
 
 
+WAYS: Final[Mapping[str, Way]] = {
+    "unguided": Way(swarm=0, varied=0),
+    "swarm": Way(varied=0),
+    "guided": Way(),
+    "guided-pct": Way("pct"),
+    "guided-both": Way("both"),
+}
+"""The fast front end, by what it does beside picking rules evenly."""
 HARNESSES: Final[Mapping[str, Callable[[Mutant], Harness]]] = {
     "lockstep": _Drawn,
     "obvious": lambda mutant: _Drawn(mutant, obvious=True),
     "random": _Chance,
+    **{name: partial(_Fast, way=way) for name, way in WAYS.items()},
 }
 
 
