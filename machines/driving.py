@@ -9,7 +9,7 @@ Rule 4: whatever is found is a case, as every other front end hands it out; it i
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -38,7 +38,9 @@ STEPS: Final = 30
 _TRIES: Final = 12
 """Guesses of a rule before all are asked whether they are valid."""
 _SWEEP: Final = 32
-"""Cases after which what is in a circle is freed."""
+"""Cases after which what is in a circle is freed: it is young, and what outlives it is not looked at again."""
+_WHOLE: Final = 64 * _SWEEP
+"""Cases after which everything is looked at."""
 _WEIGHTS: Final = (0, 0, 1, 1, 1, 2, 4)
 """What a rule may weigh in a case with swarm; nothing: it is off."""
 
@@ -131,13 +133,13 @@ class Driver:
         self._sums: list[int] = []
         self._schedule: Uniform | Pct = Uniform(self._chance)
 
-    def cases(self) -> Iterator[Driven]:
+    def cases(self) -> Generator[Driven]:
         """Carry out case after case, without end; close the generator when there are enough."""
         with _seldom_collecting():
             for number in count(1):
                 yield self._case()
                 if number % _SWEEP == 0:
-                    gc.collect()
+                    gc.collect(0 if number % _WHOLE else 2)
 
     # One case
 
@@ -269,13 +271,13 @@ class Driver:
 @contextmanager
 def _seldom_collecting() -> Iterator[None]:
     """While cases are made, what is in a circle is freed between them and not during them."""
-    was = gc.isenabled()
+    was, enable, unfreeze = gc.isenabled(), gc.enable, gc.unfreeze  # a generator may end with the interpreter
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
         yield
     finally:
-        gc.unfreeze()
+        unfreeze()
         if was:
-            gc.enable()
+            enable()

@@ -240,7 +240,7 @@ def _carry_out(task: Task, beginning: Connection, folder: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     spent = int(time.process_time()) + _CPU_SECONDS[task.suite]
     resource.setrlimit(resource.RLIMIT_CPU, (spent, spent))
-    tempfile.tempdir = folder
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)

@@ -32,8 +32,9 @@ OTHERS: Final[Mapping[str, str]] = {
     "unguided": "the fast front end, without swarm and without a corpus",
     "swarm": "the fast front end, with swarm and without a corpus",
     "guided": "the fast front end, with swarm and guided by what is new",
-    "guided-pct": "the same, with PCT's schedules",
-    "guided-both": "the same, with uniform schedules and PCT's",
+    "guided-even": "the same, without swarm",
+    "guided-pct": "as guided, with PCT's schedules",
+    "guided-both": "as guided, with uniform schedules and PCT's",
 }
 _HEADER: Final = ("bug", "class", "solved", "found", "own", "cases", "cpu s", "moves", "deviations", "invariant")
 _NUMBERS: Final = range(3, 9)

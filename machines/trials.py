@@ -188,6 +188,7 @@ WAYS: Final[Mapping[str, Way]] = {
     "unguided": Way(swarm=0, varied=0),
     "swarm": Way(varied=0),
     "guided": Way(),
+    "guided-even": Way(swarm=0),
     "guided-pct": Way("pct"),
     "guided-both": Way("both"),
 }

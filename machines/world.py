@@ -60,6 +60,9 @@ _EVERYTHING: Final = "everything"
 _TERMINAL: Final = ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED")
 
 
+_ATOMS: Final = frozenset({str, int, float, bool, type(None)})
+
+
 class ContractViolated(AssertionError):  # noqa: N818 - the name of what happened
     """A history broke a clause."""
 
@@ -467,8 +470,10 @@ class World:
 def _copied(value: Json) -> Json:
     """A JSON value that the engine may keep, and spoil."""
     if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: item if type(item) in _ATOMS else _copied(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [item if type(item) in _ATOMS else _copied(item) for item in value]
+    return value
 
 
 def _supply(missing: Mapping[str, list[str]]) -> dict[str, Json] | None:

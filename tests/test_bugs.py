@@ -95,7 +95,8 @@ class TestATrial:
     @pytest.mark.parametrize("harness", trials.HARNESSES)
     def test_every_harness_finds_what_is_easy(self, harness: str) -> None:
         found = trials.trial("late_completion", harness, 0, 0, cases=ENOUGH)
-        assert (found.harness, found.clause) == (harness, "F2")
+        assert found.harness == harness
+        assert found.clause in {"F1", "F2"}  # it completes after its timeout, or fails for something else
 
     def test_the_obvious_machine_lets_nothing_be_late(self) -> None:
         found = trials.trial("late_completion", "obvious", 0, 0, cases=ENOUGH)
@@ -472,7 +473,10 @@ class TestTheCommand:
         ("arguments", "message"),
         [
             (["--only", "nobody"], "--only: there is no bug 'nobody', and no such class ("),
-            (["--against", "obvious,nobody"], "--against: must be of obvious, random, examples, not 'nobody'"),
+            (
+                ["--against", "obvious,nobody"],
+                f"--against: must be of {', '.join(strength.OTHERS)}, not 'nobody'",
+            ),
             (["--workers", "many"], "--workers: must be all, or a sensible number of processes, not 'many'"),
             (["--trials", "0"], "0 is not in the range x>=1"),
             (["--budget-cpu-seconds", "nan!"], "'nan!' is not a valid float"),

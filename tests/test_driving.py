@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 import pytest
+from hypothesis import seed
+from hypothesis.stateful import get_state_machine_test
 
-from machines.case import VIOLATED, from_text, replay, to_text
-from machines.corpus import Corpus, Kept, read_corpus
+from machines.bench import front_end_ratio
+from machines.case import VIOLATED, Line, from_text, replay, to_text
+from machines.corpus import Corpus, Kept, Novelty, read_corpus, told
 from machines.driving import Driven, Driver, Way
+from machines.lifecycle import WorldMachine
 from machines.minimise import minimise
+from machines.moves import Cancel, Crash, Elapse, Fail, FailStore, Finish, Pause, Recover, Resume, Run, Yield
 from machines.mutants import MUTANTS, target_name
 from machines.registry import MACHINES, load_target
-from machines.schedules import SCHEDULES, Schedule, guarantee, missed
+from machines.schedules import SCHEDULES, SIZES, Pct, Schedule, Uniform, guarantee, missed
+from machines.searching import explicit_settings
+from machines.tape import LATENCIES, PLAIN, Tape
+from machines.varying import LONGEST, aimed, varied
+
+CASES = 30
+"""Of each machine by each front end."""
 
 
 def played(machine: str, cases: int, corpus: Corpus | None = None, way: Way | None = None) -> list[Driven]:
@@ -53,8 +66,161 @@ class TestDriver:
         assert (small.clause, small.invariant) == (found.violation.clause, found.violation.invariant)
         assert len(small.lines) <= 6
 
+    def test_what_is_no_violation_is_told_with_its_case(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(_self: object, *_: object) -> None:
+            message = "the harness is at fault"
+            raise RuntimeError(message)
+
+        monkeypatch.setattr("machines.world.World._look", fail)
+        (found,) = played("lifecycle", 1)
+        assert found.violation is None
+        assert repr(found.error) == "RuntimeError('the harness is at fault')"
+        assert found.case is not None
+        assert found.case.clause == "harness"
+
+    def test_a_target_that_cannot_be_made_is_told(self) -> None:
+        def broken() -> None:
+            message = "no engine"
+            raise OSError(message)
+
+        (found,) = islice(Driver("lifecycle", 1, factory=broken).cases(), 1)  # type: ignore[arg-type]  # that is the point
+        assert (repr(found.error), found.case, found.moves) == ("OSError('no engine')", None, 0)
+
+    def test_with_swarm_rules_are_off_for_a_whole_case(self) -> None:
+        driver = Driver("lifecycle", 5, way=Way(swarm=1))
+        cases = []
+        for _ in range(20):
+            driver._prepare()
+            cases.append([now - before for before, now in zip([0, *driver._sums], driver._sums, strict=False)])
+        assert all(0 in weights and max(weights) > 1 for weights in cases)
+        assert all(any(weights[rank] for weights in cases) for rank in range(len(driver._rules)))
+
+    def test_is_ahead_of_hypothesis(self) -> None:
+        fast, slow, ratio = front_end_ratio(rounds=2, cases=30)
+        assert fast > slow
+        assert ratio > 1.2
+
+
+class TestBothFrontEnds:
+    """Rules, preconditions and ranges are declared once: both reach the same about as often."""
+
+    @pytest.mark.parametrize("machine", MACHINES)
+    def test_play_the_same_moves(self, machine: str) -> None:
+        plays: list[Counter[str]] = [Counter(), Counter()]
+
+        def counting(into: Counter[str]) -> type[WorldMachine]:
+            def note(driven: WorldMachine) -> None:
+                assert driven.world is not None
+                into.update(type(each.move).__name__ for each in driven.world.moves)
+
+            factory = staticmethod(load_target(MACHINES[machine].home))
+            return type("Counting", (MACHINES[machine],), {"factory": factory, "on_case": staticmethod(note)})
+
+        seed(3)(get_state_machine_test(counting(plays[0]), settings=explicit_settings(CASES)))()
+        driver = Driver(machine, 3, base=counting(plays[1]), way=Way(swarm=0, varied=0))
+        list(islice(driver.cases(), CASES))
+        drawn, driven = ({kind: count / each.total() for kind, count in each.items()} for each in plays)
+        apart = sum(abs(drawn.get(kind, 0) - driven.get(kind, 0)) for kind in (drawn | driven)) / 2
+        assert apart < 0.25
+        assert all(
+            kind in drawn and kind in driven for kind in drawn | driven if max(plays[0][kind], plays[1][kind]) > 20
+        )
+
+    def test_pick_evenly_among_the_valid_rules(self) -> None:
+        driver = Driver("lifecycle", 2, way=Way(swarm=0, varied=0))
+        driver._prepare()
+        machine = driver._class()
+        machine.novelty = Novelty()
+        for begin in driver._begin:
+            driver._apply(begin, machine)
+        valid = machine.valid_rules()
+        picked = Counter(driver._choose(machine) for _ in range(400 * len(valid)))
+        assert all(300 < picked[rule] < 500 for rule in valid)
+        assert picked.total() == sum(picked[rule] for rule in valid)
+        machine.teardown()
+
+    def test_what_is_off_is_played_where_nothing_else_can_be(self) -> None:
+        driver = Driver("recovery", 2, way=Way(swarm=0, varied=0))
+        driver._prepare()
+        machine = driver._class()
+        machine.novelty = Novelty()
+        for begin in driver._begin:
+            driver._apply(begin, machine)
+        machine.play(Crash(), PLAIN)
+        assert {rule.function.__name__ for rule in machine.valid_rules()} == {
+            *("recover", "recover_and_crash", "recover_late", "stay_down")
+        }
+        weights = [rule.function.__name__ == "pause" for rule in driver._rules]
+        driver._sums = [sum(weights[: rank + 1]) for rank in range(len(weights))]
+        rule = driver._choose(machine)
+        assert rule in machine.valid_rules()
+        machine.teardown()
+
+
+class TestVariations:
+    def test_begin_as_the_case_does_and_are_not_too_long(self) -> None:
+        corpus = Corpus()
+        played("recovery", 40, corpus)
+        chance = Random(3)
+        schedule = Uniform(chance)
+        programs = [varied(kept.lines, corpus.kept[0].lines, chance, schedule) for kept in corpus.kept * 10]
+        assert all(0 < len(program) <= LONGEST for program in programs)
+        firsts = [program[0] for program in programs]
+        assert all(first is not None and isinstance(first.move, Run) for first in firsts)
+        assert any(None in program for program in programs)
+
+    @pytest.mark.parametrize(
+        "move",
+        [
+            *(Finish("e1/a"), Fail("e1/a"), Resume("e1"), Pause("e1"), Cancel("e1")),
+            *(Crash(), FailStore(), Elapse(), Run({"id": "w", "nodes": []})),
+        ],
+    )
+    def test_change_arguments(self, move: Finish) -> None:
+        chance = Random(1)
+        programs = [varied([Line(move)], [Line(move)], chance, Uniform(chance)) for _ in range(300)]
+        assert len({repr(program[0]) for program in programs}) > 2
+
+    def test_a_move_that_fits_nothing_is_aimed_anew(self) -> None:
+        machine = MACHINES["lifecycle"]()
+        machine.open(2)
+        assert machine.world is not None
+        machine.play(Run({"id": "w", "steps": [{"id": "a", "action": "work"}]}), PLAIN)
+        (gate,), (execution,) = machine.open_gates(), machine.world.executions
+        assert aimed(Finish("e9/z"), machine.world) == Finish(gate)
+        assert aimed(Yield("e9/z"), machine.world) == Yield(gate)
+        assert aimed(Pause("e9"), machine.world) == Pause(execution)
+        for move in (Pause("nobody"), Pause(execution), Finish(gate), Recover()):
+            assert aimed(move, machine.world) == move
+        machine.teardown()
+
+
+class TestSchedules:
+    def test_pct_has_one_late_move_and_one_change_point(self) -> None:
+        chance = Random(5)
+        assert all(LATENCIES[byte] > 0 for byte in SIZES)
+        for _ in range(50):
+            schedule = Pct(chance, 10)
+            late = [tape for tape in (schedule.tape() for _ in range(12)) if tape != PLAIN]
+            assert 1 <= len(late) <= 2
+            assert all(tape == Tape(tape.latencies) for tape in late)
+
 
 class TestCorpus:
+    def test_what_is_new_is_told_in_words(self) -> None:
+        keys = [
+            ("reached", "three steps completed"),
+            ("moves", "Run", "Pause in RUNNING"),
+            (("StepStarted", "StepFailed"), 2, True),
+            ("something else",),
+        ]
+        assert [told(key) for key in keys] == [
+            "three steps completed",
+            "Run, then Pause in RUNNING",
+            "a step with sources: StepStarted, StepFailed, while 2 run",
+            "('something else',)",
+        ]
+
     def test_is_kept_in_a_folder_and_played_first(self, tmp_path: Path) -> None:
         corpus = Corpus()
         played("lifecycle", 20, corpus)

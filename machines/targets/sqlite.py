@@ -10,6 +10,7 @@ Rule 4: an error names nothing that is another one in the next process: no folde
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import weakref
@@ -45,6 +46,18 @@ _ERRORS: Final[dict[Fault, tuple[type[sqlite3.Error], int, str]]] = {
 _OWNER: Final = Owner("here", 1, 0.0)
 _EVENT: Final = 3
 """Values of a row of events: execution, number, text."""
+
+
+_MEMORY: Final = "/dev/shm"  # noqa: S108  # a folder under a name of its own is made there, as in /tmp
+_ROOM: Final = 64 * 1024 * 1024
+"""Bytes that must be free there; a case takes less than one in a hundred of them."""
+
+
+def _memory() -> str | None:
+    """Where files are held in memory, if there is such a place with room; what is simulated never meets a real disk."""
+    if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
+        return None
+    return _MEMORY if shutil.disk_usage(_MEMORY).free >= _ROOM else None
 
 
 class WatchedConnection(sqlite3.Connection):
@@ -170,7 +183,7 @@ class SqliteTarget(BuiltinTarget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._folder = Path(mkdtemp(prefix="lockstep-"))
+        self._folder = Path(mkdtemp(prefix="lockstep-", dir=_memory()))
         self._usurpers: list[CaseJournal] = []
         self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
