@@ -2,7 +2,9 @@
 
 Rule 1: a worker shares nothing but a pipe with its campaign: one that dies or hangs takes no other with it.
 Rule 2: a worker is asked to stop between two chunks, so chunks are short; one that does not stop is ended, and told of.
-Rule 3: the same failure is reported once, with how often it came and its smallest case: one clause, and the same
+Rule 3: a case under way is written down move by move where its worker's end cannot reach it, so whatever ends a worker
+leaves a case (`machines.underway`). A worker has so much memory and no more.
+Rule 4: the same failure is reported once, with how often it came and its smallest case: one clause, and the same
 minimal moves but for their arguments. What was not made small counts with what its kind was last found to be.
 """
 
@@ -19,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
 from pathlib import Path
@@ -27,8 +29,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from machines.case import Case, CaseError, from_text, save, to_text
+from machines.corpus_folder import Exchange
+from machines.drift import Drift
 from machines.fingerprint import Fingerprint, ViolationKind, fingerprint
 from machines.searching import Chunk, Plan, Report, Searcher, Trouble, derive
+from machines.shares import Lane, Shares
+from machines.underway import Underway, left_in, name_of
 from machines.workers import begin
 
 if TYPE_CHECKING:
@@ -38,9 +44,12 @@ EXAMPLES: Final = 150
 """Cases of a chunk, where time does not decide."""
 SMALLEST: Final = 3
 LARGEST: Final = 250
+LARGEST_FAST: Final = 2500
 CHUNK_SECONDS: Final = 1.5
 MOST_MEMORY: Final = 700 * 1024
 """KiB of memory at which a worker is replaced, however young."""
+MEMORY: Final = 6 * 1024**3
+"""Bytes of address space that a worker may have: what goes beyond is a MemoryError in the case under way."""
 GRACE = 20.0
 """Seconds that a worker gets to end its chunk; then it is ended."""
 SILENCE = 300.0
@@ -81,10 +90,18 @@ class Totals:
     plan: Plan
     started: float = field(default_factory=time.monotonic)
     moves: int = 0
+    lived: float = 0.0
+    """Virtual seconds."""
+    news: int = 0
+    """How much of the model was reached for the first time, each worker for itself."""
+    again: int = 0
+    """Cases that were played again in a fresh process."""
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     cases_of: Counter[str] = field(default_factory=Counter)
     """By machine."""
+    moves_of: Counter[str] = field(default_factory=Counter)
+    """By front end."""
     reach_of: dict[str, Counter[str]] = field(default_factory=dict)
     tallies_of: dict[str, Counter[str]] = field(default_factory=dict)
     """By machine: what was counted to know what is wasted."""
@@ -92,6 +109,8 @@ class Totals:
     fingerprints: dict[ViolationKind, Fingerprint] = field(default_factory=dict)
     """What violations of a kind were last found to be, once one of them was small."""
     troubles: dict[tuple[str, str], Found] = field(default_factory=dict)
+    chunks: dict[int, int] = field(default_factory=dict)
+    """By worker: the number of the chunk behind the last one that was begun."""
     interrupted: bool = False
 
     @property
@@ -112,12 +131,15 @@ class Totals:
     def add(self, report: Report) -> None:
         """Count a chunk."""
         self.moves += report.moves
+        self.lived += report.lived
+        self.news += report.news
+        self.moves_of["fast" if report.fast else "hypothesis"] += report.moves
         self.cpu_seconds += report.cpu_seconds
         self.cases_of[report.machine] += report.cases
         self.reach_of.setdefault(report.machine, Counter()).update(report.reach)
         self.tallies_of.setdefault(report.machine, Counter()).update(report.tallies)
         if report.found is not None:
-            self._add_failure(from_text(report.found), report.program, report.kind)
+            self.add_failure(from_text(report.found), report.program, kind=report.kind)
         elif report.kind is not None and report.trouble is None:
             self._count_again(report.kind)
         if report.trouble is not None:
@@ -131,15 +153,18 @@ class Totals:
         else:
             self.failures[key].count += 1
 
-    def _add_failure(self, case: Case, program: tuple[str, ...], kind: ViolationKind | None) -> None:
+    def add_failure(
+        self, case: Case, program: tuple[str, ...], count: int = 1, kind: ViolationKind | None = None
+    ) -> None:
+        """Count a failure that came so often."""
         key = fingerprint(case)
         if kind is not None:
             self.fingerprints[kind] = key
         known = self.failures.get(key)
         if known is None:
-            self.failures[key] = Failure(case, program, path=self._save(case))
+            self.failures[key] = Failure(case, program, count, self._save(case))
             return
-        known.count += 1
+        known.count += count
         if _length(case) < _length(known.case):
             before, known.case, known.program, known.path = known.path, case, program, self._save(case)
             if before is not None and before != known.path:
@@ -156,8 +181,11 @@ class Totals:
                 self.troubles[key].path = self._save(from_text(trouble.case))
 
     def _save(self, case: Case) -> Path | None:
+        folder = self.plan.directory / "cases"
+        with contextlib.suppress(OSError):  # that it cannot be written to is told below
+            folder.mkdir(parents=True, exist_ok=True)
         try:
-            return save(case, self.plan.directory / "cases")
+            return save(case, folder if case.digest else folder / name_of(case))
         except CaseError as error:
             self.add_trouble(Trouble("case file", str(error)))
             return None
@@ -183,6 +211,11 @@ class _Post:
     deadline: float | None
     log: str
 
+    @property
+    def underway(self) -> Path:
+        """Where the case under way is written down."""
+        return Path(self.log).with_suffix(".case")
+
 
 def _work(post: _Post, pipe: connection.Connection) -> None:
     """Search until told to stop, or until it is time for a successor. The life of a worker process."""
@@ -193,13 +226,22 @@ def _work(post: _Post, pipe: connection.Connection) -> None:
         stream.flush()
         os.dup2(log, stream.fileno())
     faulthandler.register(signal.SIGUSR1, file=log, all_threads=True)
-    searcher = Searcher(post.plan)
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard == resource.RLIM_INFINITY or hard > MEMORY:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
+    searcher = Searcher(post.plan, Underway(post.underway))
+    shares = Shares(_lanes(post.plan))
+    exchange = Exchange(post.plan, searcher)
     alone = True
     with contextlib.suppress(EOFError, BrokenPipeError):  # the campaign is gone
-        for number, chunk in _chunks(post, searcher):
+        for number, chunk in _chunks(post, searcher, shares):
             if pipe.poll():
                 break
-            pipe.send(searcher.run(chunk))
+            exchange.read(chunk)
+            report = searcher.run(chunk)
+            exchange.write(chunk)
+            shares.heard(chunk.lane, report.news)
+            pipe.send(report)
             os.ftruncate(log, 0)
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MOST_MEMORY
             if number - post.first + 1 >= post.plan.lifetime or grown:
@@ -208,20 +250,25 @@ def _work(post: _Post, pipe: connection.Connection) -> None:
         pipe.send(_DONE if alone else _SUCCESSOR)
 
 
-def _chunks(post: _Post, searcher: Searcher) -> Iterator[tuple[int, Chunk]]:
-    """The chunks of a worker, by number: machines in turn, and one round in four with swarm."""
+def _lanes(plan: Plan) -> list[Lane]:
+    return [(machine, fast) for fast in (True, False)[not plan.fast :] for machine in plan.machines]
+
+
+def _chunks(post: _Post, searcher: Searcher, shares: Shares) -> Iterator[tuple[int, Chunk]]:
+    """The chunks of a worker, by number: by shares if there are two front ends, else machines in turn."""
     plan, machines = post.plan, post.plan.machines
     for number in itertools.count(post.first):
+        lane = shares.turn() if plan.fast else (machines[number % len(machines)], False)
         if plan.cases is not None:
             share = plan.cases // plan.workers + (post.worker < plan.cases % plan.workers)
             examples = min(EXAMPLES, share - post.done - searcher.cases)
         else:
-            examples = searcher.pace(CHUNK_SECONDS, SMALLEST, LARGEST, post.deadline)
+            largest = LARGEST_FAST if lane[1] else LARGEST
+            examples = searcher.pace(CHUNK_SECONDS, SMALLEST, largest, post.deadline, lane)
         if examples <= 0:
             return
-        machine = machines[number % len(machines)]
         swarm = number // len(machines) % 4 == 3  # noqa: PLR2004  # the last of four
-        yield number, Chunk(machine, derive(plan.seed, post.worker, number, machine), examples, swarm)
+        yield number, Chunk(lane[0], derive(plan.seed, post.worker, number, lane[0]), examples, swarm, lane[1])
 
 
 # The campaign
@@ -242,10 +289,18 @@ class _Worker:
 class Campaign:
     """Starts workers, listens to them, and ends them."""
 
-    def __init__(self, plan: Plan, watch: Callable[[Totals], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        watch: Callable[[Totals], None] = lambda _: None,
+        first: Mapping[int, int] | None = None,
+    ) -> None:
+        """``first``: by worker, the number of its first chunk, if an earlier run of this seed was stopped there."""
         self.plan = plan
         self.totals = Totals(plan)
+        self.drift = Drift()
         self._watch = watch
+        self._first = first or {}
         self._workers: list[_Worker] = []
         self._stopping: float | None = None
         """When the workers were told to stop."""
@@ -260,19 +315,28 @@ class Campaign:
         with tempfile.TemporaryDirectory(prefix="lockstep-") as self._logs, self._signals():
             try:
                 for number in range(self.plan.workers):
-                    self._start(number, 0, 0)
+                    self._start(number, self._first.get(number, 0), 0)
                 while self._workers:
                     self._listen()
                     self._check()
+                    self._tell_drift(self.drift.look())
                     self._watch(self.totals)
+                self._tell_drift(self.drift.rest())
             finally:
+                self.drift.stop()
                 for worker in self._workers:
                     worker.process.kill()
                     worker.process.join()
         self.totals.wall_seconds = time.monotonic() - self.totals.started
         return self.totals
 
+    def _tell_drift(self, found: list[Trouble]) -> None:
+        self.totals.again = self.drift.played
+        for trouble in found:
+            self.totals.add_trouble(trouble)
+
     def _start(self, worker: int, first: int, done: int) -> None:
+        self.totals.chunks[worker] = max(first, self.totals.chunks.get(worker, 0))
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         log = str(Path(self._logs) / f"{worker}-{first}.log")
@@ -302,8 +366,10 @@ class Campaign:
             self._deaths[worker.post.worker] = 0
             if isinstance(word, Report):
                 worker.chunks += 1
+                self.totals.chunks[worker.post.worker] = worker.post.first + worker.chunks
                 worker.cases += word.cases
                 self.totals.add(word)
+                self.drift.add(word.again)
             else:
                 self._dismiss(worker)
                 if word == _SUCCESSOR:
@@ -346,7 +412,9 @@ class Campaign:
         tail = log.read_text(encoding="utf-8", errors="replace")[-_TAIL:] if log.exists() else ""
         code = process.exitcode or 0
         why = "did not end its chunk in time and was ended" if how == "hung" else _fate(code)
-        self.totals.add_trouble(Trouble("worker", f"worker {worker.post.worker} {why}", tail))
+        case = left_in(worker.post.underway, f"worker {worker.post.worker} {why}")
+        text = None if case is None else to_text(case)
+        self.totals.add_trouble(Trouble("worker", f"worker {worker.post.worker} {why}", tail, text))
         self._deaths[worker.post.worker] += 1
         if self._deaths[worker.post.worker] < _DEATHS:
             self._succeed(worker, worker.post.first + worker.chunks + 1)  # not the chunk that ended it

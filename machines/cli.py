@@ -24,6 +24,7 @@ from machines.keeping import cases
 from machines.recovering import recover
 from machines.replaying import reach, replay
 from machines.running import run
+from machines.runs import merge
 from machines.serving import serve
 from machines.story import story
 
@@ -31,7 +32,7 @@ __all__ = ["COMMANDS", "lockstep", "main"]
 
 COMMANDS: Final[tuple[click.Command, ...]] = (
     *(run, recover, journal, serve),
-    *(fuzz, explore, replay, story, cases),
+    *(fuzz, merge, explore, replay, story, cases),
     *(reach, crashes, canary, bugs),
 )
 

@@ -15,7 +15,8 @@ from model.judge import Violation
 _MOVES: Final = 30
 NOTHING: Final = "none"
 """Stands for clause and invariant where none was violated."""
-_HOLDS: Final = Violation(NOTHING, NOTHING, "the contract holds", 0)
+HOLDS: Final = Violation(NOTHING, NOTHING, "the contract holds", 0)
+"""Stands for the violation of a case without one."""
 
 
 def fresh(machine: str, target: str, chance: Random, moves: int = _MOVES) -> Case:
@@ -23,7 +24,7 @@ def fresh(machine: str, target: str, chance: Random, moves: int = _MOVES) -> Cas
     target = target_of_machine(machine, target)
     base = MACHINES[machine]
     driven = type(base.__name__, (base,), {"factory": staticmethod(load_target(target))})()
-    found = _HOLDS
+    found = HOLDS
     try:
         drive(driven, chance, moves)
     except ContractViolated as violated:

@@ -33,6 +33,8 @@ Json = Any
 
 NOTHING: Final = 0
 FOUND: Final = 1
+_AGAIN: Final = 100
+"""One case of so many is played twice."""
 _EVERY: Final = 5.0
 """Seconds between two lines of progress where there is no terminal."""
 _LIFECYCLE: Final = "lifecycle"
@@ -51,6 +53,7 @@ _LONGEST: Final = 1000
 @click.option("--workflow", metavar="FILE", help="Search with this workflow: steps, graph or WfFormat 1.5.")
 @click.option("--target", metavar="MODULE:FACTORY", help="An engine other than the built-in one.")
 @click.option("--dir", "directory", metavar="DIR", default=".lockstep", show_default=True, help="Where cases are kept.")
+@click.option("--resume", is_flag=True, help="Go on where the runs in DIR stopped, and count them in.")
 @click.option("--json", "out", metavar="OUT", help="Write the report to this file as JSON.")
 def fuzz(  # noqa: PLR0913  # one for each option
     *,
@@ -62,6 +65,7 @@ def fuzz(  # noqa: PLR0913  # one for each option
     workflow: str | None,
     target: str | None,
     directory: str,
+    resume: bool,
     out: str | None,
 ) -> int:
     """Search for a case that breaks the contract.
@@ -70,22 +74,40 @@ def fuzz(  # noqa: PLR0913  # one for each option
     harness), 2 bad input. Ctrl-C ends the search early.
     """
     from machines.campaign import Campaign  # noqa: PLC0415  # Hypothesis takes half a second to import
+    from machines.runs import Keeper, add_up, last_seed, next_chunks, read_runs  # noqa: PLC0415
     from machines.searching import Plan  # noqa: PLC0415
 
+    place = directory_named(directory)
+    earlier = list(read_runs(place).values()) if resume else []
+    if seed is None:
+        seed = last_seed(place) if earlier else secrets.randbits(32)
+    assert seed is not None
     plan = Plan(
-        seed=secrets.randbits(32) if seed is None else seed,
+        seed=seed,
         machines=machines_named(machines, workflow),
         seconds=_seconds(seconds, cases),
         cases=cases,
         workers=workers_given(workers),
         target=target_named(target),
         workflow=_workflow(workflow),
-        directory=directory_named(directory),
+        directory=place,
+        fast=workflow is None,
+        again=_AGAIN,
     )
     check_out(out)
     click.echo(_announced(plan), err=True)
+    keeper = Keeper(place)
     with Progress() as progress:
-        totals = Campaign(plan, progress.show).run()
+
+        def watch(totals: Totals) -> None:
+            progress.show(totals)
+            keeper.look(totals)
+
+        totals = Campaign(plan, watch, next_chunks(earlier, seed)).run()
+    keeper.write(totals)
+    if earlier:
+        click.echo(f"with {counted(len(earlier), 'earlier run')}:")
+        add_up(totals, earlier)
     tell_totals(totals)
     tell_reach(totals)
     click.echo("A search may be too short to reach everything: that is no failure. `lockstep reach` is held to it.")
@@ -249,6 +271,8 @@ def _standing(totals: Totals) -> str:
         f"{seconds:.0f} s",
         counted(totals.cases, "case"),
         f"{totals.moves / max(seconds, 0.001):.0f} moves/s",
+        f"lived {span(totals.lived)} ({totals.lived / max(seconds, 0.001):,.0f}x)",
+        f"{totals.news:,} new",
         f"reach {_share(totals)}",
         found,
     ]
@@ -262,6 +286,14 @@ def _standing(totals: Totals) -> str:
 def counted(number: int, noun: str, several: str = "") -> str:
     """A number of things; what several of them are called, if that is not the word with an s."""
     return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
+
+
+def span(seconds: float) -> str:
+    """A stretch of virtual time."""
+    for size, unit in ((365 * 86400, "years"), (86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.0f} seconds"
 
 
 # What came of it
@@ -299,6 +331,12 @@ def tell_totals(totals: Totals) -> None:
         f" {totals.cpu_seconds:.1f} CPU-seconds), seed {totals.plan.seed}"
         + (", interrupted" if totals.interrupted else "")
     )
+    if totals.plan.fast:
+        click.echo(
+            f"{', '.join(f'{count:,} moves by {front}' for front, count in sorted(totals.moves_of.items()))};"
+            f" lived {span(totals.lived)} of virtual time, {totals.lived / seconds:,.0f} times real time;"
+            f" {counted(totals.again, 'case')} played again in a fresh process"
+        )
 
 
 def tell_reach(totals: Totals, *, in_full: bool = False) -> None:
@@ -404,6 +442,10 @@ def report_of(totals: Totals) -> dict[str, Json]:
         "cpu_seconds": round(totals.cpu_seconds, 3),
         "wall_seconds": round(totals.wall_seconds, 3),
         "interrupted": totals.interrupted,
+        "virtual_seconds": round(totals.lived, 3),
+        "moves_of": dict(sorted(totals.moves_of.items())),
+        "played_again": totals.again,
+        "news": totals.news,
         "reach": dict(sorted(totals.reach.items())),
         "missing": _missing(totals),
         "failures": [

@@ -1,11 +1,13 @@
 """One process' search: chunk by chunk, and what a chunk finds is minimised and confirmed.
 
-Rule 1: a chunk is one Hypothesis run of one machine with a seed of its own, made from the campaign's: Hypothesis keeps
-memory as long as a run lasts, and a run cannot be stopped half-way.
+Rule 1: a chunk is one run of one front end, Hypothesis or the fast driver, over one machine with a seed of its own,
+made from the campaign's: Hypothesis keeps memory as long as a run lasts, and a run cannot be stopped half-way. It ends
+with the first violation.
 Rule 2: Hypothesis generates, and does not shrink: ``machines.minimise`` takes a second where shrinking takes ten, and
 its cost is bounded. What comes again and again is looked into less and less often (`worth_a_look`), by its kind, so
 that a rare bug is not taken for a common one of the same clause; and none is passed over: all are counted.
-Rule 3: what Hypothesis itself raises is trouble with the harness, and so is every exception that is no violation.
+Rule 3: both front ends feed one corpus for each machine, and the fast driver varies what is in it.
+Rule 4: what Hypothesis itself raises is trouble with the harness, and so is every exception that is no violation.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import traceback
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -25,13 +28,19 @@ from hypothesis.errors import HypothesisException
 from hypothesis.stateful import get_state_machine_test
 
 from machines.case import HARNESS, VIOLATED, Case, CaseError, carry_out, case_of, from_text, replay, to_text
+from machines.corpus import Corpus
+from machines.driving import Driver
+from machines.feeding import feed, watched
 from machines.fingerprint import ViolationKind, kind_of
+from machines.fresh import HOLDS
 from machines.lifecycle import WorldMachine
 from machines.minimise import minimise
 from machines.moves import tell
 from machines.own_workflow import machine_for
 from machines.registry import BUILTIN, MACHINES, load_target, target_of_machine
+from machines.shares import Lane
 from machines.target import TargetFactory
+from machines.underway import Underway, noting
 from machines.world import ContractViolated
 from model.judge import Violation
 
@@ -61,17 +70,28 @@ class Plan:
     directory: Path = Path(".lockstep")
     lifetime: int = 100
     """Chunks after which a worker is replaced, since Hypothesis keeps memory."""
+    fast: bool = False
+    """Whether the fast front end searches too."""
+    again: int = 0
+    """One case of so many is played a second time, in a fresh process; none: 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One run of Hypothesis."""
+    """One run of a front end."""
 
     machine: str
     seed: int
     examples: int
     swarm: bool
-    """Whether Hypothesis may switch rules off for a whole case."""
+    """Whether Hypothesis may switch rules off for a whole case; the fast driver decides that for each."""
+    fast: bool = False
+    """Whether the fast driver makes its cases."""
+
+    @property
+    def lane(self) -> Lane:
+        """Whose turn it is."""
+        return self.machine, self.fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +99,7 @@ class Trouble:
     """Something went wrong, and not with the engine's contract."""
 
     kind: str
-    """``harness error`` (an exception in a case), ``hypothesis`` or ``worker``."""
+    """``harness error`` (an exception in a case), ``hypothesis``, ``worker``, ``drift`` or ``case file``."""
     message: str
     details: str = ""
     case: str | None = None
@@ -104,6 +124,13 @@ class Report:
     trouble: Trouble | None = None
     tallies: Mapping[str, int] = field(default_factory=dict)
     """What was counted to know what is wasted."""
+    fast: bool = False
+    lived: float = 0.0
+    """Virtual seconds."""
+    news: int = 0
+    """How much of the model was reached that this process had not reached before."""
+    again: tuple[str, ...] = ()
+    """Cases to be played again, as text."""
 
 
 def derive(campaign: int, worker: int, number: int, machine: str) -> int:
@@ -119,8 +146,11 @@ def worth_a_look(times: int) -> bool:
 class Searcher:
     """Runs chunks, in this process, one after the other."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, underway: Underway | None = None) -> None:
         self.plan = plan
+        self.corpora: dict[str, Corpus] = {}
+        """By machine."""
+        self._underway = underway
         self.factories: dict[str, TargetFactory] = {}
         """By machine: what makes its target."""
         self._came: Counter[ViolationKind] = Counter()
@@ -130,37 +160,35 @@ class Searcher:
         self._tallies: Counter[str] = Counter()
         self.cases = 0
         """Cases carried out in all."""
-        self._cases = self._moves = 0
+        self._cases = self._moves = self._news = 0
+        self._lived = 0.0
+        self._again: list[str] = []
+        self._chunked = ""
+        """The machine of the chunk."""
         self._last: WorldMachine | None = None
-        self._seconds_a_case: float | None = None
+        self._seconds_a_case: dict[Lane, float] = {}
 
-    def pace(self, seconds: float, smallest: int, largest: int, deadline: float | None) -> int:
-        """Say how many cases take so many seconds, going by the last chunk; 0 if there is no time left."""
+    def pace(self, seconds: float, smallest: int, largest: int, deadline: float | None, lane: Lane) -> int:
+        """Say how many cases take so many seconds, going by the lane's last chunk; 0 if there is no time left."""
         if deadline is not None:
             seconds = min(seconds, deadline - time.monotonic())
         if seconds <= 0:
             return 0
-        fit = smallest if self._seconds_a_case is None else int(seconds / self._seconds_a_case)
+        known = self._seconds_a_case.get(lane)
+        fit = smallest if known is None else int(seconds / known)
         return min(max(fit, smallest), largest)
 
     def run(self, chunk: Chunk) -> Report:
         """Carry out a chunk, and look into what it finds."""
         self._reach, self._tallies, self._cases, self._moves, self._last = Counter(), Counter(), 0, 0, None
+        self._news, self._lived, self._again, self._chunked = 0, 0.0, [], chunk.machine
         before, began = time.process_time(), time.monotonic()
-        test = get_state_machine_test(
-            self._machine(chunk.machine, swarm=chunk.swarm), settings=explicit_settings(chunk.examples)
-        )
-        report = Report(chunk.machine, 0, 0, 0.0, {})
-        try:
-            seed(chunk.seed)(test)()
-        except ContractViolated as violated:
-            report = self._look_into(report, violated.violation)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is told
-            report = self._explain(report, error)
+        report = Report(chunk.machine, 0, 0, 0.0, {}, fast=chunk.fast)
+        report = self._drive(chunk, report) if chunk.fast else self._draw(chunk, report)
         self._last = None
         self.cases += self._cases
         spent = time.process_time() - before
-        self._seconds_a_case = (time.monotonic() - began) / max(self._cases, 1)
+        self._seconds_a_case[chunk.lane] = (time.monotonic() - began) / max(self._cases, 1)
         return replace(
             report,
             cases=self._cases,
@@ -168,12 +196,54 @@ class Searcher:
             cpu_seconds=spent,
             reach=dict(self._reach),
             tallies=dict(self._tallies),
+            lived=self._lived,
+            news=self._news,
+            again=tuple(self._again),
         )
+
+    def _draw(self, chunk: Chunk, report: Report) -> Report:
+        """Let Hypothesis make the cases."""
+        machine = self._machine(chunk.machine, swarm=chunk.swarm)
+        if self.plan.fast:
+            machine = watched(machine)
+        test = get_state_machine_test(machine, settings=explicit_settings(chunk.examples))
+        try:
+            seed(chunk.seed)(test)()
+        except ContractViolated as violated:
+            return self._look_into(report, violated.violation)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is told
+            return self._explain(report, error)
+        return report
+
+    def _drive(self, chunk: Chunk, report: Report) -> Report:
+        """Let the fast driver make the cases."""
+        driver = Driver(
+            chunk.machine,
+            chunk.seed,
+            self.corpus_of(chunk.machine),
+            target=self.plan.target,
+            factory=self.factory_of(chunk.machine),
+            base=self._machine(chunk.machine, swarm=False),
+        )
+        with contextlib.closing(driver.cases()) as cases:
+            for driven in islice(cases, chunk.examples):
+                self._news += len(driven.novel)
+                if driven.violation is not None:
+                    return self._look_into(report, driven.violation)
+                if driven.error is not None:
+                    return self._explain(report, driven.error)
+        return report
+
+    def corpus_of(self, machine: str) -> Corpus:
+        """What is varied of a machine's cases."""
+        return self.corpora.setdefault(machine, Corpus())
 
     def _machine(self, name: str, *, swarm: bool) -> type[WorldMachine]:
         """The machine of this name, driving our target, and telling us of its cases."""
         if (name, swarm) not in self._machines:
             base = MACHINES[name] if self.plan.workflow is None else machine_for(self.plan.workflow)
+            if self._underway is not None:
+                base = noting(base, self._underway, name, target_of_machine(name, self.plan.target))
             factory = staticmethod(self.factory_of(name))
             parts = {"factory": factory, "on_case": staticmethod(self._note), "swarm": swarm}
             self._machines[name, swarm] = type(base.__name__, (base,), parts)
@@ -191,7 +261,15 @@ class Searcher:
         self._moves += len(machine.world.moves)
         self._reach.update(list(machine.reach.found))
         self._tallies.update(machine.reach.tallies)
+        self._lived += machine.world.loop.time()
         self._last = machine
+        if self.plan.fast:
+            target = target_of_machine(self._chunked, self.plan.target)
+            self._news += feed(self.corpus_of(self._chunked), machine, self._chunked, target)
+        number = self.cases + self._cases
+        if self.plan.again and number % self.plan.again == 0 and machine.violation is None and not machine.spoilt:
+            with contextlib.suppress(CaseError):  # what JSON cannot hold has no file
+                self._again.append(to_text(self._case(self._chunked, HOLDS)))
 
     def _case(self, machine: str, violation: Violation) -> Case:
         """The last case that was carried out: after a failure, Hypothesis carries it out once more."""

@@ -27,6 +27,7 @@ from machines.targets.builtin import builtin
 from model.judge import Violation
 
 DATA = Path(__file__).parent / "data"
+LANE = "lifecycle", False
 
 PLANTED = """
 import os
@@ -169,11 +170,11 @@ def test_a_violation_that_does_not_come_back_is_an_error(planted: Path, monkeypa
 
 def test_a_chunk_is_as_long_as_the_time_allows() -> None:
     searcher = Searcher(Plan(1))
-    assert searcher.pace(1.5, 3, 250, None) == 3
+    assert searcher.pace(1.5, 3, 250, None, LANE) == 3
     searcher.run(chunk(examples=10))
-    assert 3 <= searcher.pace(1.5, 3, 250, None) <= 250
-    assert searcher.pace(1e9, 3, 250, None) == 250
-    assert searcher.pace(1.5, 3, 250, time.monotonic() - 1) == 0
+    assert 3 <= searcher.pace(1.5, 3, 250, None, LANE) <= 250
+    assert searcher.pace(1e9, 3, 250, None, LANE) == 250
+    assert searcher.pace(1.5, 3, 250, time.monotonic() - 1, LANE) == 0
 
 
 # What is counted

@@ -1,0 +1,43 @@
+"""What another front end than the fast driver plays, fed to the corpus that the fast driver varies."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from machines.case import Line
+from machines.corpus import Corpus, Kept, Novelty
+from machines.lifecycle import WorldMachine
+from machines.moves import Move
+from machines.tape import Tape
+
+
+@cache
+def watched(base: type[WorldMachine]) -> type[WorldMachine]:
+    """A machine that is watched for what is new on the model."""
+
+    class Watched(base):  # type: ignore[valid-type, misc]  # it is whichever machine was asked for
+        noticed: Novelty
+
+        def open(self, limit: int) -> None:
+            super().open(limit)
+            self.noticed = Novelty()
+            self.noticed.attach(self.world)
+
+        def play(self, move: Move, tape: Tape) -> None:
+            self.noticed.played(self.world, move)
+            super().play(move, tape)
+
+    Watched.__name__ = base.__name__
+    return Watched
+
+
+def feed(corpus: Corpus, machine: WorldMachine, name: str, target: str) -> int:
+    """Keep the case of such a machine if it reached something new; returns how much. Others are let pass."""
+    novelty, world = getattr(machine, "noticed", None), machine.world
+    if novelty is None or world is None:
+        return 0
+    news = corpus.news([*novelty.keys, *(("reached", found) for found in machine.reach.found)])
+    if news and machine.violation is None and not machine.spoilt:
+        lines = tuple(Line(played.move, played.tape) for played in world.moves)
+        corpus.keep(Kept(lines, world.max_concurrent_steps, name, target, len(news)))
+    return len(news)
