@@ -4,6 +4,7 @@
 # Options, as in `make fuzz TIME=600 WORKERS=1`:
 #   PYTHON   the interpreter that .venv is built on       (python3; 3.11 or newer)
 #   TIME     seconds of fuzzing                           (60)
+#   HOURS    that a night lasts                           (1)
 #   WORKERS  processes to fuzz with                       (all: one for each core)
 #   CASE     the case file to replay
 #   CASES    fresh cases to crash                         (500)
@@ -17,6 +18,7 @@
 
 PYTHON ?= python3
 TIME = 60
+HOURS = 1
 WORKERS = all
 CASE =
 CASES = 500
@@ -111,6 +113,11 @@ coverage: $(READY) ## The tests, and how much of the code they reach (ARGS goes 
 .PHONY: fuzz
 fuzz: $(READY) ## Search for TIME seconds for a case that breaks the contract
 	@$(LOCKSTEP) fuzz --seconds $(TIME) $(if $(filter-out all,$(WORKERS)),--workers $(WORKERS)) $(OPTIONS)
+
+# About so many hours in all: what came of it is printed, and kept in .lockstep/nightly.md and nightly.json.
+.PHONY: nightly
+nightly: $(READY) ## The search of a night, HOURS long: all machines, planted bugs, small workflows, crashes
+	@$(BIN)/python -m machines.nightly --hours $(HOURS) $(ARGS)
 
 # make turns every failure into its own exit status 2, so the recipe says the real one.
 .PHONY: replay
