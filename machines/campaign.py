@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 from machines.case import Case, CaseError, from_text, save, to_text
 from machines.corpus_folder import Exchange
 from machines.drift import Drift
+from machines.findability import recorded
 from machines.fingerprint import Fingerprint, ViolationKind, fingerprint
 from machines.searching import Chunk, Plan, Report, Searcher, Trouble, derive
 from machines.shares import Lane, Shares
@@ -179,6 +180,15 @@ class Totals:
             self.troubles[key] = Found(trouble)
             if trouble.case is not None:
                 self.troubles[key].path = self._save(from_text(trouble.case))
+
+    def record_rates(self) -> None:
+        """Write into each failure's case how often it came."""
+        for failure in self.failures.values():
+            cases = self.cases_of[failure.case.machine]
+            if failure.path is not None and 0 < failure.count <= cases:
+                failure.case = recorded(failure.case, failure.count, cases)
+                with contextlib.suppress(CaseError):  # the case itself is written already
+                    save(failure.case, failure.path)
 
     def _save(self, case: Case) -> Path | None:
         folder = self.plan.directory / "cases"

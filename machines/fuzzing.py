@@ -108,6 +108,7 @@ def fuzz(  # noqa: PLR0913  # one for each option
     if earlier:
         click.echo(f"with {counted(len(earlier), 'earlier run')}:")
         add_up(totals, earlier)
+    totals.record_rates()
     tell_totals(totals)
     tell_reach(totals)
     click.echo("A search may be too short to reach everything: that is no failure. `lockstep reach` is held to it.")

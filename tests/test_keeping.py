@@ -163,18 +163,19 @@ def test_no_name_leads_out_of_the_directory(name: str, call: Call, tmp_path: Pat
 def test_a_list_names_clause_size_age_and_reason(call: Call, tmp_path: Path) -> None:
     place = tmp_path / "tests" / "regressions"
     save(replace(HELD, why="a cancel that came twice", kept_on="2026-11-30"), place)
-    save(replace(HELD, clause="A1", kept_on="2026-12-30"), place)
+    rate = {"times": 10, "cases": 1000}
+    save(replace(HELD, clause="A1", kept_on="2026-12-30", extra={"found": rate}), place)
     save(replace(HELD, clause="B2", kept_on="2026-12-31"), place)
     save(replace(HELD, clause="C\x1b[2J", lines=()), place)
     status, out, err = call("--json", "out.json")
     assert (status, err) == (0, "")
     assert out.splitlines() == [
         "4 cases in tests/regressions",
-        "  clause    invariant  moves  deviations  age      case",
-        "  A1        answered       3           2  1 day    A1-answered-01234567.json",
-        "  B2        answered       3           2  today    B2-answered-01234567.json",
-        "  C\\x1b[2J  answered       0           0  -        C_2J-answered-01234567.json",
-        "  J2        answered       3           2  31 days  J2-answered-01234567.json",
+        "  clause    invariant  moves  deviations  to be sure  age      case",
+        "  A1        answered       3           2       1,420  1 day    A1-answered-01234567.json",
+        "  B2        answered       3           2           -  today    B2-answered-01234567.json",
+        "  C\\x1b[2J  answered       0           0           -  -        C_2J-answered-01234567.json",
+        "  J2        answered       3           2           -  31 days  J2-answered-01234567.json",
         "    a cancel that came twice",
     ]
     first, *_, last = outcome(tmp_path / "out.json")["cases"]
