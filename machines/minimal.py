@@ -193,9 +193,11 @@ def _floors(rows: Sequence[Row]) -> Iterator[tuple[bool, str]]:
     most = sum(max(row.prints.values()) for row in several)
     yield (
         True,
-        f"{letter} of {len(several)} to the letter; {most} of {sum(len(row.small) for row in several)} cases have",
+        (
+            f"{letter} of {len(several)} to the letter; {most} of {sum(len(row.small) for row in several)} cases have"
+            " the form that is their bug's most common one"
+        ),
     )
-    " the form that is their bug's most common one"
     seconds = [each.cpu_seconds for each in small]
     worst = quantiles(seconds, n=100)[-1] if len(seconds) > 1 else seconds[0]
     yield (

@@ -15,15 +15,18 @@ Rule 6: what cannot be minimised comes back as it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any, Final, TypeAlias
 
 from machines.case import HARNESS, Case, Course, Line, carry_out, reduce_tapes, settled, target_of
 from machines.inserting import others
-from machines.moves import AddStep, Connect, Manner, Move, Run
-from machines.parts import Part, names_of, parts, renamed, replaced, without_moves, without_steps
+from machines.moves import AddStep, Move, Run
+from machines.parts import Part, names_of, parts, renamed, replaced, without_moves
+from machines.perturbing import in_any_order, perturbed
 from machines.plainness import weigh
+from machines.restating import halves, undrafted
 from machines.rewriting import rewritten
 from machines.soundness import as_it_says
 from machines.tape import PLAIN
@@ -32,14 +35,19 @@ from machines.target import TargetFactory
 Json: TypeAlias = Any
 Programs: TypeAlias = Callable[[], Iterable[Sequence[Line]]]
 
-BUDGET: Final = 400_000
-"""Entries of history that a search may make: some fifteen seconds, where most need less than one."""
+BUDGET: Final = 800_000
+"""Entries of history that a search may make: some sixteen seconds, where most need less than two."""
 UNFINISHED: Final = "not_minimal"
 """Stands in a case whose search ended at its bound: the number of entries that it was allowed."""
 _BASE: Final = 30
 """What carrying out a program costs before anything happens, in entries."""
 _RESERVE: Final = 0.25
 """The share of the budget that is kept for taking away."""
+_DISTURBANCES: Final = 40
+"""How often what nothing can be taken from is disturbed in vain, before it is taken for the plainest."""
+_TWO: Final = 2
+_SIZES: Final = 8
+"""Of a weight, what counts moves and their parts."""
 
 
 def minimise(case: Case, factory: TargetFactory | None = None, *, budget: int = BUDGET) -> Case:
@@ -76,7 +84,9 @@ class _Search:
         self._given = {id(line.move) for line in case.lines}
         self._fixed = not all(as_it_says(line.move) == line.move for line in case.lines)
         """Whether definitions must stay as they are (rule 5)."""
-        self._tried: set[str] = set()
+        self._tried: dict[str, Course | None] = {}
+        """What came of each program: nothing, or the same violation."""
+        self._chance = Random(0)  # the same case always becomes the same small one
         course = carry_out(case.lines, factory, self.limit)
         self.course = course if course.verdict == self.goal else None
         self.lines = course.lines if self.course else case.lines
@@ -93,7 +103,7 @@ class _Search:
         while before != self.weight:
             before = self.weight
             self._shrink()
-            if not (self._rewrite() or self._jump()):
+            if not (self._rewrite() or self._jump() or self._disturb()):
                 self._each(self._without_what_moves_carry, loosely=True)
 
     def _without_what_moves_carry(self) -> Iterator[Sequence[Line]]:
@@ -106,23 +116,32 @@ class _Search:
         limit = self.limit if limit is None else limit
         if self.left <= 0 or weigh(lines, limit) >= self.weight:
             return False
-        key = json.dumps([loosely, limit, *(line.to_json() for line in lines)])
-        if key in self._tried:
-            return False
-        self._tried.add(key)
         if (course := self.shows(lines, limit, loosely=loosely)) is None:
             return False
+        self._take(course, limit)
+        return True
+
+    def _take(self, course: Course, limit: int) -> None:
         assert course.verdict is not None
         self.course, self.lines, self.limit, self.goal = course, course.lines, limit, course.verdict
         self.weight = weigh(self.lines, limit)
-        return True
 
     def shows(self, lines: Sequence[Line], limit: int, *, loosely: bool) -> Course | None:
         """What comes of a program, if it is plainer, sound, and violated in the same way."""
         sound = self._sound(lines)
         if sound is None or weigh(sound, limit) >= self.weight:
             return None
-        course = carry_out(sound, self.factory, limit)
+        return self._course_of(sound, limit, loosely=loosely)
+
+    def _course_of(self, lines: Sequence[Line], limit: int, *, loosely: bool) -> Course | None:
+        """What comes of a program, if the same is violated; it is carried out once."""
+        key = json.dumps([loosely, limit, *(line.to_json() for line in lines)])
+        if key not in self._tried:
+            self._tried[key] = self._carried_out(lines, limit, loosely=loosely)
+        return self._tried[key]
+
+    def _carried_out(self, lines: Sequence[Line], limit: int, *, loosely: bool) -> Course | None:
+        course = carry_out(lines, self.factory, limit)
         self.left -= course.entries + _BASE
         same = course.verdict == self.goal
         if loosely and course.verdict is not None and self.goal[0] != HARNESS:
@@ -162,20 +181,49 @@ class _Search:
     # Other programs
 
     def _rewrite(self) -> bool:
-        return self._while_affordable(lambda: rewritten(self.lines, self.names), once=False)
+        return self._affordably(lambda: self._each(lambda: rewritten(self.lines, self.names)))
 
     def _jump(self) -> bool:
         definitions = self.goal[0].startswith("D") and not self._fixed
-        return self._while_affordable(lambda: others(self.lines, self.names, definitions=definitions), once=True)
+        programs = others(self.lines, self.names, definitions=definitions)
+        return self._affordably(lambda: any(map(self._attempt_side_by_side, programs)))
 
-    def _while_affordable(self, programs: Programs, *, once: bool) -> bool:
+    def _attempt_side_by_side(self, lines: Sequence[Line]) -> bool:
+        """Try a program, and one that has steps more also with slots for two."""
+        if self.attempt(lines):
+            return True
+        return self.limit < _TWO and _steps(lines) > _steps(self.lines) and self.attempt(lines, _TWO)
+
+    def _disturb(self) -> bool:
+        """Put plain things in at random, take away in any order, and keep what is plainer than the best."""
+        if self.goal[0].startswith("D") or self._fixed:
+            return False  # which definitions are refused is a matter of tables, and was tried
+        return self._affordably(lambda: any(self._disturbed() for _ in range(_DISTURBANCES)))
+
+    def _disturbed(self) -> bool:
+        best, own = self.course, self.limit
+        limit = self._chance.choice((own, max(own, _TWO)))
+        assert best is not None
+        sound = self._sound(perturbed(tuple(self.lines), self.names, self._chance))
+        if sound is None or (course := self._course_of(sound, limit, loosely=False)) is None:
+            return False
+        weight = self.weight
+        self._take(course, limit)
+        self._each(lambda: in_any_order(tuple(self.lines), self.names, self._chance))
+        self._shrink()
+        if self.weight[:_SIZES] <= weight[:_SIZES]:
+            self._each(lambda: rewritten(tuple(self.lines), self.names))
+        if self.weight < weight:
+            return True
+        self._take(best, own)
+        return False
+
+    def _affordably(self, tried: Callable[[], bool]) -> bool:
         """Try programs, and leave enough of the budget to take away what can go."""
         reserve = int(self.budget * _RESERVE)
         self.left -= reserve
         try:
-            if once:
-                return self.left > 0 and any(map(self.attempt, programs()))
-            return self._each(programs)
+            return self.left > 0 and tried()
         finally:
             self.left += reserve
 
@@ -202,7 +250,7 @@ class _Search:
                 end = min(start, len(self.lines))
             size //= 2
         for index in reversed(range(len(self.lines))):
-            if index < len(self.lines) and (lines := _undrafted(self.lines, index)) is not None:
+            if index < len(self.lines) and (lines := undrafted(self.lines, index)) is not None:
                 self.attempt(lines)
 
     def _isolate(self) -> None:
@@ -212,7 +260,7 @@ class _Search:
         """
         runs = [index for index, line in enumerate(self.lines) if isinstance(line.move, Run)]
         names = self.names
-        if len(runs) < 2:  # noqa: PLR2004  # nothing to leave out
+        if len(runs) < _TWO:  # nothing to leave out
             return
         for run in runs:
             for name in names:
@@ -250,20 +298,12 @@ class _Search:
 
     def _with_fewer_steps(self, index: int) -> Iterator[Sequence[Line]]:
         for line in self.lines[index : index + 1]:  # it may be shorter by now: what follows a violation is left out
-            yield from (replaced(self.lines, index, replace(line, move=move)) for move in _halves(line.move))
+            yield from (replaced(self.lines, index, replace(line, move=move)) for move in halves(line.move))
 
 
-def _halves(move: Move) -> Iterator[Move]:
-    """The start of a graph as steps, and of workflows with fewer steps, many at a time first."""
-    if isinstance(move, Run) and move.workflow is not None and (names := names_of(move.workflow)):
-        if move.workflow.get("nodes") and not move.faults:
-            yield replace(move, workflow=_as_steps(move.workflow))
-        size = len(names) // 2
-        while size > 1:
-            for end in range(len(names), 0, -size):
-                if len(gone := names[max(end - size, 0) : end]) < len(names):  # a workflow has steps
-                    yield replace(move, workflow=without_steps(move.workflow, gone))
-            size //= 2
+def _steps(lines: Sequence[Line]) -> int:
+    """How many steps the workflows of a program have."""
+    return sum(len(names_of(line.move.workflow)) for line in lines if isinstance(line.move, Run))
 
 
 def _subject(move: Move) -> str:
@@ -271,43 +311,3 @@ def _subject(move: Move) -> str:
     gate: str = getattr(move, "gate", "")
     execution: str = getattr(move, "execution", "") or gate.partition("/")[0]
     return execution
-
-
-def _undrafted(lines: Sequence[Line], index: int) -> list[Line] | None:
-    """The program where the draft that is run here is carried by the run itself; None if none is."""
-    run = lines[index].move
-    if not (isinstance(run, Run) and run.workflow is None):
-        return None
-    start = max((i + 1 for i in range(index) if _is_draft_run(lines[i].move)), default=0)
-    drafting = [line.move for line in lines[start:index] if isinstance(line.move, AddStep | Connect)]
-    steps: dict[str, dict[str, Json]] = {}
-    manners: dict[str, Manner] = {}
-    for move in drafting:
-        if isinstance(move, AddStep):
-            name = move.step.get("id", "")
-            if name not in steps:
-                steps[name] = dict(move.step)
-                manners |= {name: move.manner, f"{name}!": move.undo}
-        elif move.source in steps and move.target in steps:
-            entry = move.source if move.condition is None else {"source": move.source, "condition": move.condition}
-            step = steps[move.target]
-            step["depends_on"] = [*step.get("depends_on", []), entry]
-    whole = Run({"id": "w", "steps": list(steps.values())}, run.input, manners)
-    rest = [line for line in lines[start:index] if not isinstance(line.move, AddStep | Connect)]
-    return [*lines[:start], *rest, replace(lines[index], move=whole), *lines[index + 1 :]]
-
-
-def _is_draft_run(move: Move) -> bool:
-    return isinstance(move, Run) and move.workflow is None
-
-
-def _as_steps(graph: Mapping[str, Json]) -> dict[str, Json]:
-    """A graph in the shape that is easier to read."""
-    steps = {node["id"]: {"id": node["id"], **node["config"]} for node in graph["nodes"]}
-    for each in graph.get("connections") or ():
-        conditional = {"source": each["source"], "condition": each.get("condition")}
-        entry = conditional if conditional["condition"] else each["source"]
-        step = steps[each["target"]]
-        step["depends_on"] = [*(step.get("depends_on") or ()), entry]
-    rest = {key: value for key, value in graph.items() if key not in ("nodes", "connections")}
-    return {**rest, "steps": list(steps.values())}

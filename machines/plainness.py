@@ -1,8 +1,9 @@
 """How plain a program is: of two that violate the same, which one is to be shown.
 
 Rule 1: it is a total order of programs, so whatever makes a program plainer comes to an end, and comes to one form.
-Rule 2: fewer moves come first; then no graph, fewer steps, connections, deviations and arguments, fewer slots; then
-plainer kinds of moves, and in the order of their kinds; then what they carry.
+Rule 2: fewer moves and steps together come first, then fewer moves; then no graph, fewer connections, deviations and
+arguments, fewer slots; then plainer kinds of moves, and in the order of their kinds; then what they carry. (With moves
+alone first, a start of three steps, one of which lacks its input, would stand for *run, pause*: it is not plainer.)
 Rule 3: of values the shortest is the plainest, and of numbers 1, which is what everything is by default.
 """
 
@@ -41,7 +42,7 @@ def weigh(lines: Sequence[Line], limit: int) -> Weight:
     ranks = [_RANKS[document.pop("move")] for document in documents]
     carried = [(_shape(document), _tape(line.tape)) for line, document in zip(lines, documents, strict=True)]
     sizes = counts["node"], counts["step"], counts["connection"], late, counts["argument"]
-    return len(lines), *sizes, limit, sorted(ranks), ranks, carried
+    return len(lines) + counts["step"], len(lines), *sizes, limit, sorted(ranks), ranks, carried
 
 
 def _parts(document: Mapping[str, Json], defaults: Mapping[str, Json]) -> list[str]:

@@ -54,7 +54,7 @@ _WORDS: Final = {
 
 def rewritten(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
     """The program in other words, one change at a time."""
-    yield from _with_steps_renamed(lines, executions)
+    yield from with_steps_renamed(lines, executions)
     yield from _with_starts_exchanged(lines, executions)
     yield from _with_inputs_renamed(lines)
     yield from _with_inputs_exchanged(lines)
@@ -72,7 +72,7 @@ def changed(line: Line, document: Mapping[str, Json]) -> Line:
 # Names
 
 
-def _with_steps_renamed(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
+def with_steps_renamed(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
     """The steps of a workflow called a, b, c in the order of definition; and two of them exchanged."""
     runs = [index for index, line in enumerate(lines) if isinstance(line.move, Run)]
     for run, execution in itertools.zip_longest(runs, executions[: len(runs)]):

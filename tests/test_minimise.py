@@ -15,7 +15,7 @@ from machines import minimal
 from machines.case import Case, Line, carry_out, from_text, load, to_text
 from machines.fingerprint import fingerprint
 from machines.inserting import others
-from machines.minimise import UNFINISHED, can_go, minimise
+from machines.minimise import BUDGET, UNFINISHED, can_go, minimise
 from machines.moves import AddStep, Cancel, Connect, Elapse, Fail, Finish, Move, Pause, Resume, Run, to_json
 from machines.mutants import MUTANTS
 from machines.mutants.catalogue import place
@@ -290,7 +290,7 @@ class TestTheCommand:
         case = load(place("paused_twice"))
         small = minimal.Small(0, replace(case, extra={UNFINISHED: 5}), 9, 1.0, ("move 2",))
         row = minimal.Row("paused_twice", 2, 1, (small,))
-        assert minimal._told(row).endswith("1 at the bound of 400000; can go: move 2")
+        assert minimal._told(row).endswith(f"1 at the bound of {BUDGET}; can go: move 2")
         assert [met for met, _ in minimal._floors([row])] == [False, False, True, True, True]
 
     def test_good_ones_become_witnesses(self, monkeypatch: pytest.MonkeyPatch) -> None:
