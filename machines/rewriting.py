@@ -264,7 +264,7 @@ def _of_input(value: Json, name: str) -> Json:
 
 
 def _with_policies_moved(lines: Program) -> Iterator[Program]:
-    """A policy or a manner at another step, a connection from an earlier one."""
+    """A policy or a manner at another step, or at the step whose compensation has it; an earlier source."""
     for index, line in enumerate(lines):
         move = line.move
         if isinstance(move, Run) and isinstance((move.workflow or {}).get("steps"), list):
@@ -279,6 +279,10 @@ def _moved(document: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
             for other in (other for other in range(len(steps)) if steps[other].get(key) != step[key]):
                 moved = without(document, (*place, key))
                 yield with_value(moved, ("workflow", "steps", other, key), step[key])
+        undo = step.get("compensation")
+        for key in (key for key in (undo if isinstance(undo, Mapping) else ()) if key != "action" and key not in step):
+            own = without(document, (*place, "compensation"))
+            yield with_value(own, (*place, key), undo[key])
         for entry, connection in enumerate(step.get("depends_on") or ()):
             for source in (name for name in names[:rank] if name != source_of(connection)):
                 yield with_value(document, (*place, "depends_on", entry), source)
