@@ -175,6 +175,10 @@ minimal: $(READY) ## Find every planted bug from ten seeds, and say how small an
 mutation: $(READY) ## Change the engine's core in one place after the other: what notices, and what does not?
 	@$(BIN)/python -m machines.mutation --shard $(SHARD) --workers $(WORKERS) $(ARGS)
 
+.PHONY: drive
+drive: $(READY) ## Search with the fast front end, and keep what it learns in .lockstep/corpus
+	@$(LOCKSTEP) drive --corpus .lockstep/corpus $(OPTIONS)
+
 .PHONY: bench
 bench: $(READY) ## Measure the engine, the model and the machines
 	@$(BIN)/python -m machines.bench $(ARGS)

@@ -26,13 +26,14 @@ from machines.replaying import reach, replay
 from machines.running import run
 from machines.runs import merge
 from machines.serving import serve
+from machines.steering import drive
 from machines.story import story
 
 __all__ = ["COMMANDS", "lockstep", "main"]
 
 COMMANDS: Final[tuple[click.Command, ...]] = (
     *(run, recover, journal, serve),
-    *(fuzz, merge, explore, replay, story, cases),
+    *(fuzz, merge, drive, explore, replay, story, cases),
     *(reach, crashes, canary, bugs),
 )
 

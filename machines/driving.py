@@ -49,7 +49,7 @@ _WEIGHTS: Final = (0, 0, 1, 1, 1, 2, 4)
 class Way:
     """How cases are made."""
 
-    schedule: Schedule = "uniform"
+    schedule: Schedule = "both"
     swarm: float = 0.5
     """The share of cases with a random subset of the rules, and weights."""
     varied: float = 0.5
@@ -125,12 +125,14 @@ class Driver:
         self.corpus = Corpus() if corpus is None else corpus
         self.way = Way() if way is None else way
         base = MACHINES[machine] if base is None else base
-        factory = load_target(self.target) if factory is None else factory
+        self.factory = factory = load_target(self.target) if factory is None else factory
         self._class: type[_Guided] = type(base.__name__, (_Guided, base), {"factory": staticmethod(factory)})
         self._chance = Random(f"{seed}/{machine}")
         state = self._class.setup_state()
         self._begin, self._rules = list(state.initializers), list(state.rules)
         self._sums: list[int] = []
+        self.pct = 0
+        """Fresh cases with a schedule of PCT's: what its guarantee speaks of."""
         self._schedule: Uniform | Pct = Uniform(self._chance)
 
     def cases(self) -> Generator[Driven]:
@@ -158,6 +160,7 @@ class Driver:
             violation = violated.violation
         except Exception as raised:  # noqa: BLE001  # whatever it is, it is told
             error = raised
+        self.pct += parent is None and isinstance(self._schedule, Pct)
         return self._told(machine, parent, violation, error)
 
     def _prepare(self) -> Kept | None:

@@ -185,10 +185,10 @@ def _finding(machine: WorldMachine, name: str, mutant: Mutant, violation: Violat
 
 
 WAYS: Final[Mapping[str, Way]] = {
-    "unguided": Way(swarm=0, varied=0),
-    "swarm": Way(varied=0),
-    "guided": Way(),
-    "guided-even": Way(swarm=0),
+    "unguided": Way("uniform", swarm=0, varied=0),
+    "swarm": Way("uniform", varied=0),
+    "guided": Way("uniform"),
+    "guided-even": Way("uniform", swarm=0),
     "guided-pct": Way("pct"),
     "guided-both": Way("both"),
 }

@@ -13,6 +13,7 @@ from hypothesis.stateful import get_state_machine_test
 
 from machines.bench import front_end_ratio
 from machines.case import VIOLATED, Line, from_text, replay, to_text
+from machines.cli import main
 from machines.corpus import Corpus, Kept, Novelty, read_corpus, told
 from machines.driving import Driven, Driver, Way
 from machines.lifecycle import WorldMachine
@@ -155,6 +156,46 @@ class TestBothFrontEnds:
         rule = driver._choose(machine)
         assert rule in machine.valid_rules()
         machine.teardown()
+
+
+class TestTheCommand:
+    def test_drives_keeps_a_corpus_and_promises(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        corpus = tmp_path / "corpus"
+        arguments = ["--cases", "12", "--corpus", str(corpus), "--dir", str(tmp_path)]
+        assert lockstep("drive", *arguments) == 0
+        out = capsys.readouterr().out
+        assert "lifecycle: 12 cases, " in out
+        assert f"written to {corpus}" in out
+        assert "a bug of depth 2 in cases like these is missed with p <= 1" in out
+        (corpus / "bad.json").write_text("{")
+        assert lockstep("drive", *arguments, "--schedule", "uniform") == 0
+        said = capsys.readouterr()
+        assert "missed with" not in said.out
+        assert said.err.startswith(f"left out: {corpus / 'bad.json'}: not JSON")
+
+    def test_what_it_finds_is_kept_small_and_replays(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        target = target_name(MUTANTS["cancelled_twice"])
+        assert lockstep("drive", "--target", target, "--dir", str(tmp_path), "--cases", "500") == 1
+        assert "K1: " in capsys.readouterr().out
+        (case,) = (tmp_path / "cases").glob("*.json")
+        assert lockstep("replay", str(case)) == 1
+
+    def test_refuses_what_makes_no_sense(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "file").write_text("")
+        for arguments, said in (
+            (["--machine", "nobody"], "--machine: there is no machine nobody"),
+            (["--corpus", str(tmp_path / "file")], "is no directory"),
+            (["--schedule", "fair"], "fair"),
+        ):
+            assert lockstep("drive", "--dir", str(tmp_path), *arguments) == 2
+            assert said in capsys.readouterr().err
+
+
+def lockstep(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
 
 
 class TestVariations:
