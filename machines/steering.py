@@ -34,7 +34,7 @@ _BUDGET: Final = 150_000
 @click.option("--machine", metavar="NAME", default="lifecycle", show_default=True, help="The machine to drive.")
 @click.option("--cases", type=click.IntRange(min=1), default=1000, show_default=True, help="How many.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of it all.")
-@click.option("--schedule", type=click.Choice(_SCHEDULES), default="both", show_default=True, help="Who is late, when.")
+@click.option("--schedule", type=click.Choice(_SCHEDULES), default="uniform", show_default=True, help="Who is late.")
 @click.option("--target", metavar="MODULE:FACTORY", help="An engine other than the built-in one.")
 @click.option("--corpus", metavar="DIR", help="Case files to begin with, and where new ones are kept.")
 @click.option("--dir", "directory", metavar="DIR", default=".lockstep", show_default=True, help="Where a case is kept.")

@@ -31,10 +31,10 @@ OTHERS: Final[Mapping[str, str]] = {
     EXAMPLES: "the example tests alone",
     "unguided": "the fast front end, without swarm and without a corpus",
     "swarm": "the fast front end, with swarm and without a corpus",
-    "guided": "the fast front end, with swarm and guided by what is new",
-    "guided-even": "the same, without swarm",
-    "guided-pct": "as guided, with PCT's schedules",
-    "guided-both": "as guided, with uniform schedules and PCT's",
+    "guided": "the fast front end, guided by what is new",
+    "guided-swarm": "the same, with swarm in half of its cases",
+    "guided-pct": "as guided-swarm, with PCT's schedules",
+    "guided-both": "as guided-swarm, with uniform schedules and PCT's",
 }
 _HEADER: Final = ("bug", "class", "solved", "found", "own", "cases", "cpu s", "moves", "deviations", "invariant")
 _NUMBERS: Final = range(3, 9)

@@ -185,12 +185,12 @@ def _finding(machine: WorldMachine, name: str, mutant: Mutant, violation: Violat
 
 
 WAYS: Final[Mapping[str, Way]] = {
-    "unguided": Way("uniform", swarm=0, varied=0),
-    "swarm": Way("uniform", varied=0),
-    "guided": Way("uniform"),
-    "guided-even": Way("uniform", swarm=0),
-    "guided-pct": Way("pct"),
-    "guided-both": Way("both"),
+    "unguided": Way(varied=0),
+    "swarm": Way(swarm=0.5, varied=0),
+    "guided": Way(),
+    "guided-swarm": Way(swarm=0.5),
+    "guided-pct": Way("pct", swarm=0.5),
+    "guided-both": Way("both", swarm=0.5),
 }
 """The fast front end, by what it does beside picking rules evenly."""
 HARNESSES: Final[Mapping[str, Callable[[Mutant], Harness]]] = {
