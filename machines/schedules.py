@@ -11,6 +11,7 @@ Rule 4: *both* picks one of the two for each case (swarm over schedules).
 
 from __future__ import annotations
 
+import math
 from random import Random
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -77,6 +78,6 @@ def missed(cases: int, moves: int, depth: int = DEPTH) -> float:
 
 
 def guarantee(cases: int, moves: int, depth: int = DEPTH) -> str:
-    """The same in words."""
-    p = missed(cases, moves, depth)
-    return f"a bug of depth {depth} in cases like these is missed with p <= {p:.2g}"
+    """The same in words, rounded up."""
+    p = math.ceil(missed(cases, moves, depth) * 1000) / 1000
+    return f"a bug of depth {depth} in cases like these is missed with p <= {p:g}"
