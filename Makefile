@@ -176,8 +176,8 @@ mutation: $(READY) ## Change the engine's core in one place after the other: wha
 	@$(BIN)/python -m machines.mutation --shard $(SHARD) --workers $(WORKERS) $(ARGS)
 
 .PHONY: drive
-drive: $(READY) ## Search with the fast front end, and keep what it learns in .lockstep/corpus
-	@$(LOCKSTEP) drive --corpus .lockstep/corpus $(OPTIONS)
+drive: $(READY) ## Search with the fast front end, in one process
+	@$(LOCKSTEP) drive $(OPTIONS)
 
 .PHONY: bench
 bench: $(READY) ## Measure the engine, the model and the machines
