@@ -33,6 +33,7 @@ from machines.corpus_folder import Exchange
 from machines.drift import Drift
 from machines.findability import recorded
 from machines.fingerprint import Fingerprint, ViolationKind, fingerprint
+from machines.growth import Growth
 from machines.searching import Chunk, Plan, Report, Searcher, Trouble, derive
 from machines.shares import Lane, Shares
 from machines.underway import Underway, left_in, name_of
@@ -112,6 +113,8 @@ class Totals:
     troubles: dict[tuple[str, str], Found] = field(default_factory=dict)
     chunks: dict[int, int] = field(default_factory=dict)
     """By worker: the number of the chunk behind the last one that was begun."""
+    growth: Growth = field(default_factory=Growth)
+    """Of ``news``, over time."""
     interrupted: bool = False
 
     @property
@@ -134,6 +137,7 @@ class Totals:
         self.moves += report.moves
         self.lived += report.lived
         self.news += report.news
+        self.growth.add(time.monotonic() - self.started, self.news)
         self.moves_of["fast" if report.fast else "hypothesis"] += report.moves
         self.cpu_seconds += report.cpu_seconds
         self.cases_of[report.machine] += report.cases

@@ -31,6 +31,8 @@ class Exchange:
         self._shared = plan.fast and plan.cases is None
         self._searcher = searcher
         self._seen: dict[Path, None] = {}
+        self._written: dict[str, dict[int, Kept]] = {}
+        """By machine, by identity: to name a case costs as much as to play it."""
         self._chunks: dict[str, int] = {}
 
     def read(self, chunk: Chunk) -> None:
@@ -51,14 +53,16 @@ class Exchange:
         place = self._place(chunk)
         if not self._shared or chunk.machine not in self._searcher.corpora:
             return
-        corpus = self._searcher.corpora[chunk.machine]
-        if new := [kept for kept in corpus.kept if place / kept.name not in self._seen]:
+        corpus, written = self._searcher.corpora[chunk.machine], self._written.get(chunk.machine, {})
+        if new := [kept for kept in corpus.kept if id(kept) not in written]:
             with contextlib.suppress(CaseError, OSError):
                 place.mkdir(parents=True, exist_ok=True)
                 room = _ROOM - len(list(place.glob("*.json")))
                 for kept in new[: max(room, 0)]:
-                    save(kept.as_case(), place / kept.name)
-            self._seen.update({place / kept.name: None for kept in new})
+                    self._seen[path := place / kept.name] = None
+                    if not path.exists():
+                        save(kept.as_case(), path)
+            self._written[chunk.machine] = {id(kept): kept for kept in corpus.kept}
 
     def _place(self, chunk: Chunk) -> Path:
         return self._folder / chunk.machine

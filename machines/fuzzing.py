@@ -35,6 +35,8 @@ NOTHING: Final = 0
 FOUND: Final = 1
 _AGAIN: Final = 100
 """One case of so many is played twice."""
+_NAMED: Final = 4
+"""Situations that are named while they are missing."""
 _EVERY: Final = 5.0
 """Seconds between two lines of progress where there is no terminal."""
 _LIFECYCLE: Final = "lifecycle"
@@ -114,7 +116,17 @@ def fuzz(  # noqa: PLR0913  # one for each option
     click.echo("A search may be too short to reach everything: that is no failure. `lockstep reach` is held to it.")
     tell_failures(totals)
     write_out(out, report_of(totals))
+    _tell_page(totals, place)
     return FOUND if totals.failures or totals.troubles else NOTHING
+
+
+def _tell_page(totals: Totals, place: Path) -> None:
+    from machines.campaign_page import write_page  # noqa: PLC0415  # it takes words from here
+
+    try:
+        click.echo(f"\nas a page: {write_page(totals, place)}")
+    except OSError as error:
+        refuse("--dir", place, error.strerror)
 
 
 # What is given
@@ -255,10 +267,20 @@ class Progress:
         if self._live is not None:
             from rich.text import Text  # noqa: PLC0415  # see above
 
-            self._live.update(Text(_standing(totals), no_wrap=True, overflow="ellipsis"))
+            self._live.update(Text("\n".join(_standing_at_length(totals)), no_wrap=True, overflow="ellipsis"))
         elif time.monotonic() - self._said >= _EVERY:
             self._said = time.monotonic()
             click.echo(_standing(totals), err=True)
+
+
+def _standing_at_length(totals: Totals) -> list[str]:
+    """The line of progress, what is missing and how what is known grows."""
+    lines = [_standing(totals)]
+    if missing := _missing(totals):
+        lines.append(f"never yet: {'; '.join(missing[:_NAMED])}{' ...' if len(missing) > _NAMED else ''}")
+    if blocks := totals.growth.blocks():
+        lines.append(f"new on the model over time: {blocks}")
+    return lines
 
 
 def _standing(totals: Totals) -> str:
