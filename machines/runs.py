@@ -1,6 +1,6 @@
 """What a campaign has come to, on disk: it can be stopped, taken up again, and added to what others came to.
 
-Rule 1: each run is one file of its own, `runs/NAME.json`, written whole again and again while it lasts, and at its end.
+Rule 1: each run is one file of its own, `searches/NAME.json`, written whole again and again while it lasts, and at its end.
 Rule 2: a run has a name that no other has, and whoever adds runs up takes each name once: nothing is counted twice,
 however often folders are merged, and in whatever order.
 Rule 3: what stands in a run is counts and the minimal cases themselves, so a run needs no other file.
@@ -88,14 +88,14 @@ def write_run(totals: Totals, folder: Path, name: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    (folder / "runs").mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "runs" / f"{name}.json", json.dumps(document_of(totals)) + "\n")
+    (folder / "searches").mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "searches" / f"{name}.json", json.dumps(document_of(totals)) + "\n")
 
 
 def read_runs(folder: Path) -> dict[str, dict[str, Json]]:
     """The runs of a folder by name; a file that is none is bad input."""
     found = {}
-    for path in sorted((folder / "runs").glob("*.json")):
+    for path in sorted((folder / "searches").glob("*.json")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -125,7 +125,7 @@ def add_up(totals: Totals, runs: Iterable[Mapping[str, Json]]) -> None:
 def last_seed(folder: Path) -> int | None:
     """The seed of the run that was written last, if there is one."""
     runs = read_runs(folder)
-    newest = max(runs, key=lambda name: (folder / "runs" / f"{name}.json").stat().st_mtime, default=None)
+    newest = max(runs, key=lambda name: (folder / "searches" / f"{name}.json").stat().st_mtime, default=None)
     return None if newest is None else runs[newest]["seed"]
 
 
@@ -163,10 +163,10 @@ def merge(*, folders: tuple[str, ...], into: str) -> int:
 def _merge_runs(source: Path, place: Path) -> int:
     """Copy runs; of one that both have, the one that came farther stays. Returns how many are new."""
     runs, known = read_runs(source), read_runs(place)
-    (place / "runs").mkdir(parents=True, exist_ok=True)
+    (place / "searches").mkdir(parents=True, exist_ok=True)
     for name, run in runs.items():
         if name not in known or known[name]["moves"] < run["moves"]:
-            write_whole(place / "runs" / f"{name}.json", json.dumps(run) + "\n")
+            write_whole(place / "searches" / f"{name}.json", json.dumps(run) + "\n")
     return len(runs.keys() - known.keys())
 
 

@@ -276,8 +276,8 @@ class TestRuns:
 
     @pytest.mark.parametrize("text", ["{", "[]", '{"format": 2}'])
     def test_what_is_no_run_is_bad_input(self, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        (tmp_path / "runs").mkdir()
-        (tmp_path / "runs" / "x.json").write_text(text)
+        (tmp_path / "searches").mkdir()
+        (tmp_path / "searches" / "x.json").write_text(text)
         status, _, told = called(capsys, "fuzz", "--resume", "--dir", tmp_path)
         assert status == 2
         assert "x.json" in told
@@ -293,7 +293,7 @@ class TestRuns:
         keeper.look(Totals(Plan(7), moves=4))
         assert [run["moves"] for run in read_runs(tmp_path).values()] == [4]
         assert last_seed(tmp_path) == 7
-        (tmp_path / "runs").rename(tmp_path / "gone")
-        (tmp_path / "runs").touch()
+        (tmp_path / "searches").rename(tmp_path / "gone")
+        (tmp_path / "searches").touch()
         with click.Context(click.Command("fuzz")), pytest.raises(click.UsageError, match="--dir"):
             keeper.write(Totals(Plan(7)))
