@@ -1,6 +1,6 @@
 """What a campaign has come to, on disk: it can be stopped, taken up again, and added to what others came to.
 
-Rule 1: each run is one file of its own, `searches/NAME.json`, written whole again and again while it lasts, and at its end.
+Rule 1: each run is one file of its own, `searches/NAME.json`, written whole now and then, and at its end.
 Rule 2: a run has a name that no other has, and whoever adds runs up takes each name once: nothing is counted twice,
 however often folders are merged, and in whatever order.
 Rule 3: what stands in a run is counts and the minimal cases themselves, so a run needs no other file.
