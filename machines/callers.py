@@ -2,7 +2,8 @@
 
 Rule 1: a command may still be under way when the next move comes; its caller notes what comes back, and when.
 Rule 2: a subscriber whose engine died comes back, once executions were recovered, after the last event it got (N1).
-One that was dropped because the store could not be read comes back at once.
+One that was dropped comes back at once: because the store could not be read, because it did not read, or because its
+connection broke.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any, Literal, TypeAlias
 
 from machines.loop import SimulatedLoop
 from machines.moves import Json
-from machines.target import UnknownExecution
-from model.history import Answered, Asked, Entry, Notified, Refused, Subscribed
+from machines.target import Connection, HungUp, LetGo, UnknownExecution
+from model.history import Answered, Asked, Dropped, Entry, Notified, Refused, Stalled, Subscribed
 
 Command: TypeAlias = Literal["start", "pause", "resume", "cancel", "recover", "rival", "take_over"]
 Make: TypeAlias = Callable[[], Coroutine[Any, Any, Json]]
@@ -47,6 +48,12 @@ class Callers:
         self._subscribers = 0
         self._heard: dict[str, tuple[str, int]] = {}
         """By subscriber that listens: its execution, and the number of the last event that it got."""
+        self._connections: dict[str, Connection] = {}
+        """By subscriber: what it listens to, if that can be broken off, or not be read."""
+        self._stalled: dict[str, Connection] = {}
+        """Those that read no more."""
+        self.drops = 0
+        """How many subscribers were dropped because they did not read."""
 
     def ask(self, command: Command, execution: str | None, arguments: Mapping[str, Json], make: Make) -> None:
         """Send a command; that takes a latency to arrive."""
@@ -86,9 +93,19 @@ class Callers:
 
     async def _listen(self, name: str, execution: str, after: int) -> None:
         try:
-            async for seq, event in self._listening(execution, after):
+            events = self._listening(execution, after)
+            if isinstance(events, Connection):
+                self._connections[name] = events
+            async for seq, event in events:
                 self._heard[name] = (execution, seq)
                 self._note(Notified(self._loop.time(), name, execution, seq, event))
+        except HungUp:
+            self._subscribe(name, *self._heard[name])
+        except LetGo as reason:
+            self.drops += 1
+            self._stalled.pop(name, None)
+            self._note(Dropped(self._loop.time(), name, execution, str(reason)))
+            self._subscribe(name, *self._heard[name])
         except Exception:
             if self._dropped == self._unread():
                 raise
@@ -96,11 +113,51 @@ class Callers:
             self._subscribe(name, *self._heard[name])
         else:
             del self._heard[name]
+            self._stalled.pop(name, None)
+
+    def reconnect(self, execution: str) -> None:
+        """The connection of an execution's newest subscriber breaks, at the end of a latency."""
+        if (name := self._newest(execution)) is not None:
+            self._loop.call_delayed(self._hang_up, name, self._connections[name])
+
+    def _hang_up(self, name: str, connection: Connection) -> None:
+        if self._connections.get(name) is connection:
+            self._stalled.pop(name, None)
+            connection.hang_up()
+
+    def stall(self, execution: str) -> None:
+        """An execution's newest subscriber that reads does not any more."""
+        name = self._newest(execution)
+        if name is not None and name not in self._stalled:
+            connection = self._stalled[name] = self._connections[name]
+            connection.stall()
+            self._note(Stalled(self._loop.time(), name, execution, connection.patience))
+
+    def heed(self, execution: str | None = None) -> None:
+        """An execution's newest subscriber that reads no more reads on; without an execution, all do."""
+        names = [name for name in self._stalled if execution in (None, self._heard[name][0])]
+        for name in names if execution is None else names[-1:]:
+            self._note(Subscribed(self._loop.time(), name, *self._heard[name]))
+            self._stalled.pop(name).heed()
+
+    def listening(self, execution: str) -> bool:
+        """Whether an execution has a subscriber whose connection can break."""
+        return self._newest(execution) is not None
+
+    def stalled(self, execution: str) -> bool:
+        """Whether the newest of these reads no more."""
+        return self._newest(execution) in self._stalled
+
+    def _newest(self, execution: str) -> str | None:
+        found = [name for name in self._connections if self._heard.get(name, ("",))[0] == execution]
+        return found[-1] if found else None
 
     def die(self) -> list[tuple[str, int]]:
         """The engine is gone, and with it every command under way. Returns who listened to what, and how far."""
         heard = list(self._heard.values())
         self._heard.clear()
+        self._connections.clear()
+        self._stalled.clear()
         self.under_way.clear()
         self.tasks.clear()
         return heard

@@ -70,9 +70,10 @@ class Line:
     tape_extra: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
-        """The line as a JSON object; a plain tape is left out."""
+        """The line as a JSON object; a plain tape is left out, and the key of a start that has none."""
         tape = {**self.tape.to_json(), **self.tape_extra}
-        return {**to_json(self.move), **({"tape": tape} if tape else {}), **self.extra}
+        move = {name: value for name, value in to_json(self.move).items() if (name, value) != ("key", "")}
+        return {**move, **({"tape": tape} if tape else {}), **self.extra}
 
 
 @dataclass(frozen=True, slots=True)

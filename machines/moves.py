@@ -59,6 +59,8 @@ class Run:
     """By step; ``step!`` is the step's compensation. Without: ``gate``."""
     faults: Sequence[str] = field(default_factory=list)
     """Where the workflow was broken on purpose, each place with words that its refusal must name."""
+    key: str = ""
+    """What names this start, if anything: sent again with the same key, it starts nothing more (J6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,27 @@ class TakeOver:
     """A second process takes the journal over from the engine that has it, which lives, and leaves it at that."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """The connection of an execution's newest subscriber breaks; it comes back for what it has not got."""
+
+    execution: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """An execution's newest subscriber reads no more."""
+
+    execution: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heed:
+    """An execution's newest subscriber that reads no more reads on."""
+
+    execution: str
+
+
 Move: TypeAlias = (
     AddStep
     | Connect
@@ -173,6 +196,9 @@ Move: TypeAlias = (
     | FailStore
     | Rival
     | TakeOver
+    | Reconnect
+    | Stall
+    | Heed
 )
 
 MOVES: Final[Mapping[str, type[Move]]] = {kind.__name__: kind for kind in get_args(Move)}
@@ -244,10 +270,9 @@ def tell(move: Move) -> str:
             return f"connect {source} -> {target}" + (f" if {condition}" if condition else "")
         case Run(workflow, _, _, faults) if faults:
             return f"run {_outline(workflow or {})}, broken at {', '.join(faults)}"
-        case Run(None, given):
-            return "run the draft" + (f" with {dict(given)}" if given else "")
-        case Run(workflow, given):
-            return f"run {_outline(workflow or {})}" + (f" with {dict(given)}" if given else "")
+        case Run(workflow, given, key=key):
+            what = "the draft" if workflow is None else _outline(workflow)
+            return f"run {what}" + (f" with {dict(given)}" if given else "") + (f", key {key}" if key else "")
         case Finish(gate, output):
             return f"{gate} returns {output}"
         case Fail(gate, kind, message):
@@ -280,6 +305,12 @@ def tell(move: Move) -> str:
             return "a second engine tries to recover"
         case TakeOver():
             return "another process takes the journal over"
+        case Reconnect(execution):
+            return f"the connection of a subscriber of {execution} breaks"
+        case Stall(execution):
+            return f"a subscriber of {execution} stops reading"
+        case Heed(execution):
+            return f"a subscriber of {execution} reads on"
 
 
 def _outline(workflow: Mapping[str, Json]) -> str:

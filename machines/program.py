@@ -24,13 +24,16 @@ from machines.moves import (
     Fail,
     FailStore,
     Finish,
+    Heed,
     Manner,
     Move,
     Pause,
+    Reconnect,
     Recover,
     Resume,
     Rival,
     Run,
+    Stall,
     Subscribe,
     TakeOver,
     Yield,
@@ -109,10 +112,11 @@ def run(
     *,
     manners: Mapping[str, Manner] | None = None,
     faults: Sequence[str] = (),
+    key: str = "",
     **chance: Unpack[Chance],
 ) -> None:
     """Start an execution of a workflow (without one, of the draft); the first is called x1, the next x2."""
-    _play(Run(workflow, dict(given or {}), dict(manners or {}), list(faults)), chance)
+    _play(Run(workflow, dict(given or {}), dict(manners or {}), list(faults), key), chance)
 
 
 def add_step(
@@ -197,3 +201,18 @@ def take_over(**chance: Unpack[Chance]) -> None:
 def rival(**chance: Unpack[Chance]) -> None:
     """Open a second engine on the journal of the first, which lives."""
     _play(Rival(), chance)
+
+
+def reconnect(execution: str, **chance: Unpack[Chance]) -> None:
+    """Break the connection of an execution's newest subscriber, which comes back."""
+    _play(Reconnect(execution), chance)
+
+
+def stop_reading(execution: str, **chance: Unpack[Chance]) -> None:
+    """Have an execution's newest subscriber read no more."""
+    _play(Stall(execution), chance)
+
+
+def read_on(execution: str, **chance: Unpack[Chance]) -> None:
+    """Have an execution's newest subscriber that reads no more read on."""
+    _play(Heed(execution), chance)

@@ -22,12 +22,15 @@ from machines.moves import (
     Fail,
     FailStore,
     Finish,
+    Heed,
     Move,
     Pause,
+    Reconnect,
     Recover,
     Resume,
     Rival,
     Run,
+    Stall,
     Subscribe,
     TakeOver,
     Yield,
@@ -56,6 +59,9 @@ _CALLS: Final[Mapping[type[Move], tuple[str, tuple[str, ...]]]] = {
     FailStore: ("fail_store", ("fault", "statement")),
     Rival: ("rival", ()),
     TakeOver: ("take_over", ()),
+    Reconnect: ("reconnect", ("execution",)),
+    Stall: ("stop_reading", ("execution",)),
+    Heed: ("read_on", ("execution",)),
 }
 """By move: the call, and those of its arguments that need no name."""
 

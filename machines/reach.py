@@ -22,11 +22,14 @@ from machines.moves import (
     Elapse,
     Fail,
     Finish,
+    Heed,
     Move,
     Pause,
+    Reconnect,
     Recover,
     Resume,
     Run,
+    Stall,
     Subscribe,
     Yield,
 )
@@ -168,6 +171,11 @@ def fits(world: World, move: Move) -> bool:
             return bool(world.draft)
         case Subscribe(execution):
             return execution in world.executions
+        case Reconnect(execution):
+            return world.callers.listening(execution)
+        case Stall(execution) | Heed(execution):
+            reads = world.callers.listening(execution) and not world.callers.stalled(execution)
+            return reads is isinstance(move, Stall)
         case _:
             return True
 

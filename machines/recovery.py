@@ -42,7 +42,48 @@ WAITS: Final = st.sampled_from((Elapse(2.0), Elapse(None, 0.0015), Elapse(None, 
 TIMES: Final = st.sampled_from((1, 1, 2, 5))
 
 
-class RecoveryMachine(ExecutionRules):
+class MortalRules(ExecutionRules):
+    """What can happen where the engine may crash, and comes back."""
+
+    def allows(self, rule: Rule) -> bool:
+        """Whether a rule's preconditions hold; while there is no engine, it must be one that needs none."""
+        if self.world is not None and self.world.down and rule.function.__name__ not in _WITHOUT_ENGINE:
+            return False
+        return super().allows(rule)
+
+    def standing(self, *phases: Phase) -> list[str]:
+        """The executions in one of these phases, the newest first; none while there is no engine."""
+        return [] if self.world is None or self.world.down else super().standing(*phases)
+
+    def alive(self) -> bool:
+        """Whether there is an engine that can be harmed."""
+        return self.world is not None and not self.world.down
+
+    def may_crash(self) -> bool:
+        """Whether there is an engine, and nothing is about to harm it."""
+        world = self.world
+        return world is not None and not world.down and len(world.deaths) < _CRASHES and not world.nemesis.armed
+
+    @precondition(lambda self: self.may_crash())
+    @rule(tape=TAPES)
+    def crash(self, tape: Tape) -> None:
+        """The engine crashes, whatever is under way."""
+        self.play(Crash(), tape)
+
+    @precondition(lambda self: self.world is not None and self.world.adrift)
+    @rule(tape=TAPES)
+    def recover(self, tape: Tape) -> None:
+        """What nobody drives is taken up."""
+        self.play(Recover(), tape)
+
+    @precondition(lambda self: self.world is not None and self.world.down)
+    @rule(seconds=AWAY)
+    def stay_down(self, seconds: float) -> None:
+        """Time passes, and there is no engine."""
+        self.play(Elapse(seconds), PLAIN)
+
+
+class RecoveryMachine(MortalRules):
     """Two executions, sometimes one or three, and an engine that crashes, recovers and cannot write."""
 
     home = "machines.targets.sqlite:sqlite"
@@ -78,36 +119,11 @@ class RecoveryMachine(ExecutionRules):
         """What counts crashes and faults as well."""
         return RecoveryReach(self.sought)
 
-    def allows(self, rule: Rule) -> bool:
-        """Whether a rule's preconditions hold; while there is no engine, it must be one that needs none."""
-        if self.world is not None and self.world.down and rule.function.__name__ not in _WITHOUT_ENGINE:
-            return False
-        return super().allows(rule)
-
-    def standing(self, *phases: Phase) -> list[str]:
-        """The executions in one of these phases, the newest first; none while there is no engine."""
-        return [] if self.world is None or self.world.down else super().standing(*phases)
-
-    def alive(self) -> bool:
-        """Whether there is an engine that can be harmed."""
-        return self.world is not None and not self.world.down
-
-    def may_crash(self) -> bool:
-        """Whether there is an engine, and nothing is about to harm it."""
-        world = self.world
-        return world is not None and not world.down and len(world.deaths) < _CRASHES and not world.nemesis.armed
-
     @precondition(lambda self: self.may_crash())
     @rule(side=SIDES, commits=COMMITS, tape=TAPES)
     def crash_at_a_commit(self, side: str, commits: int, tape: Tape) -> None:
         """The engine will crash around one of its next commits."""
         self.play(Crash(side, commits), tape)  # type: ignore[arg-type]  # one of two words
-
-    @precondition(lambda self: self.may_crash())
-    @rule(tape=TAPES)
-    def crash(self, tape: Tape) -> None:
-        """The engine crashes, whatever is under way."""
-        self.play(Crash(), tape)
 
     def may_be_taken_over(self) -> bool:
         """Whether there is an engine that has not crashed before, and whose journal others can be after."""
@@ -195,12 +211,6 @@ class RecoveryMachine(ExecutionRules):
         self.play(Pause(names[index % len(names)]), tape)
         self.play(Recover(), PLAIN)
 
-    @precondition(lambda self: self.world is not None and self.world.adrift)
-    @rule(tape=TAPES)
-    def recover(self, tape: Tape) -> None:
-        """What nobody drives is taken up."""
-        self.play(Recover(), tape)
-
     @precondition(lambda self: self.world is not None and self.world.down)
     @rule(side=SIDES, commits=COMMITS, tape=TAPES)
     def recover_and_crash(self, side: str, commits: int, tape: Tape) -> None:
@@ -214,12 +224,6 @@ class RecoveryMachine(ExecutionRules):
         """A new engine is opened after a while: retries and deadlines have become due."""
         self.play(Elapse(seconds), PLAIN)
         self.play(Recover(), tape)
-
-    @precondition(lambda self: self.world is not None and self.world.down)
-    @rule(seconds=AWAY)
-    def stay_down(self, seconds: float) -> None:
-        """Time passes, and there is no engine."""
-        self.play(Elapse(seconds), PLAIN)
 
     @precondition(lambda self: self.may_crash() and self.standing(*UNSETTLED))
     @rule(place=PLACES, times=TIMES, tape=TAPES)

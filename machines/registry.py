@@ -18,6 +18,7 @@ from machines.concurrency import ConcurrencyMachine
 from machines.definitions import DefinitionMachine
 from machines.lifecycle import LifecycleMachine, WorldMachine
 from machines.recovery import RecoveryMachine
+from machines.service import ServiceMachine
 from machines.target import Target, TargetFactory
 from machines.targets.builtin import builtin
 
@@ -26,6 +27,7 @@ MACHINES: Final[Mapping[str, type[WorldMachine]]] = {
     "concurrency": ConcurrencyMachine,
     "definitions": DefinitionMachine,
     "recovery": RecoveryMachine,
+    "service": ServiceMachine,
 }
 
 FORMERLY: Final[Mapping[str, str]] = {}
@@ -36,6 +38,7 @@ _OURS: Final = (
     BUILTIN,
     "machines.targets.builtin:builtin",
     "machines.targets.naive:naive",
+    "machines.targets.service:service",
     "machines.targets.sqlite:sqlite",
 )
 

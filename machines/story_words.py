@@ -19,6 +19,7 @@ from model.history import (
     Began,
     Closed,
     Crashed,
+    Dropped,
     Ended,
     Entry,
     Interrupted,
@@ -27,6 +28,7 @@ from model.history import (
     Refused,
     Reported,
     Rested,
+    Stalled,
     StoreFailed,
     Subscribed,
 )
@@ -49,6 +51,7 @@ _SIDES: Final[Mapping[type, Side]] = {
     Refused: "claimed",
     Asked: "asked",
     Subscribed: "asked",
+    Dropped: "claimed",
 }
 _PLAIN_KEYS: Final = ("id", "action", "depends_on", "name", "title", "type", "config", "parameters", "condition")
 
@@ -120,6 +123,10 @@ def _text(entry: Entry, asks: Mapping[int, tuple[str, str | None]]) -> str:
             return f"command {ask}: {command}" + (f" {execution}" if execution else "")
         case Subscribed(_, subscriber, execution, after):
             return f"{subscriber} subscribes to {execution} after event {after}"
+        case Stalled(_, subscriber, execution):
+            return f"{subscriber}, a subscriber of {execution}, reads no more"
+        case Dropped(_, subscriber, execution, reason):
+            return f"{subscriber}, a subscriber of {execution}, is dropped: {reason}"
         case Rested():
             return "at rest: nothing is under way"
         case Crashed():

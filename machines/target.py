@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 from machines.loop import SimulatedLoop
 from machines.nemesis import Nemesis
@@ -22,6 +22,9 @@ CAPABILITIES: Final = (
     *("retries", "timeouts", "compensation", "conditions", "schemas"),
 )
 """What a target can claim: first moves, then policies of a workflow."""
+
+CONNECTIONS: Final = "connections"
+"""What a service claims beside these: its subscribers are connected to it, and its starts may carry keys."""
 
 POLICIES: Final[Mapping[str, tuple[str, ...]]] = {
     "retries": ("retries",),
@@ -68,6 +71,38 @@ class Ports:
 
 class UnknownExecution(LookupError):  # noqa: N818 - the name of what happened
     """A command named an execution that the engine does not know (K1)."""
+
+
+class HungUp(Exception):  # noqa: N818 - the name of what happened
+    """A connection was broken off by its subscriber, or by what lies between."""
+
+
+class LetGo(Exception):  # noqa: N818 - the name of what happened
+    """A connection was ended by the engine, before its execution's end; its text is the reason that was told."""
+
+
+@runtime_checkable
+class Connection(Protocol):
+    """What ``subscribe`` of a target returns that claims connections: events that travel, and may not be read.
+
+    Iterating it raises `HungUp` or `LetGo` where it ends so.
+    """
+
+    patience: float
+    """Seconds that the engine waits for an event to be taken."""
+
+    def hang_up(self) -> None:
+        """It breaks: what was not taken is lost."""
+
+    def stall(self) -> None:
+        """From now on nothing is taken."""
+
+    def heed(self) -> None:
+        """What is there is taken."""
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, Mapping[str, Json]]]:
+        """The events."""
+        ...
 
 
 class Target(Protocol):
@@ -134,6 +169,14 @@ class Recoverable(Target, Protocol):
 
     async def take_over(self) -> None:
         """Under ``ownership``: take the journal over for another process, until the engine crashes (J5)."""
+
+
+class Connected(Recoverable, Protocol):
+    """A target that claims connections (it is none of `CAPABILITIES`: an engine need not have any)."""
+
+    async def start_once(self, workflow: Json, input_data: Json, key: str) -> str:
+        """Start an execution with a key, or return what the key has started (J6)."""
+        ...
 
 
 TargetFactory: TypeAlias = Callable[[], Target]

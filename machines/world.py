@@ -24,14 +24,17 @@ from machines.moves import (
     Fail,
     FailStore,
     Finish,
+    Heed,
     Json,
     Manner,
     Move,
     Pause,
+    Reconnect,
     Recover,
     Resume,
     Rival,
     Run,
+    Stall,
     Subscribe,
     TakeOver,
     Yield,
@@ -39,7 +42,7 @@ from machines.moves import (
 )
 from machines.nemesis import Nemesis
 from machines.tape import PLAIN, TICK, Deviation, Tape
-from machines.target import Ports, Recoverable, Target, TargetFactory, fitted
+from machines.target import CONNECTIONS, Connected, Ports, Recoverable, Target, TargetFactory, fitted
 from model.history import Closed, Crashed, Entry, Recorded, Reported, Rested, StoreFailed, digest
 from model.judge import Judge, Violation
 
@@ -167,6 +170,7 @@ class World:
         """
         self.loop.tape = PLAIN.reader()
         self.nemesis.calm()
+        self._callers.heed()
         if self.ousted:  # as a process that finds that out should end; then whoever comes next can go on
             self._die("now")
         waiting: list[str] = []
@@ -225,6 +229,11 @@ class World:
         """Whether there is anything to recover."""
         return bool(self._adrift)
 
+    @property
+    def callers(self) -> Callers:
+        """Who talks to the engine."""
+        return self._callers
+
     def digest(self) -> str:
         """A hash of all that was seen."""
         return digest(self.history)
@@ -255,8 +264,14 @@ class World:
                 self._callers.ask("resume", execution, {"inputs": inputs}, lambda: self.target.resume(execution, given))
             case Cancel(execution):
                 self._callers.ask("cancel", execution, {}, lambda: self.target.cancel(execution))
-            case Run(workflow, given, manners, faults):
-                self._run(workflow, dict(given), manners, faults)
+            case Run():
+                self._run(move)
+            case Reconnect(execution):
+                self._callers.reconnect(execution)
+            case Stall(execution):
+                self._callers.stall(execution)
+            case Heed(execution):
+                self._callers.heed(execution)
             case AddStep(step, manner, undo):
                 self._add_step(dict(step), manner, undo)
             case Connect(source, target, condition):
@@ -275,13 +290,9 @@ class World:
         due = self.loop.next_timer()
         return TICK if due is None else max(due - self.loop.time(), 0.0)
 
-    def _run(
-        self,
-        workflow: Mapping[str, Json] | None,
-        given: dict[str, Json],
-        manners: Mapping[str, Manner],
-        faults: Sequence[str],
-    ) -> None:
+    def _run(self, move: Run) -> None:
+        workflow, manners, faults, given = move.workflow, move.manners, move.faults, dict(move.input)
+        key = move.key if self.can(CONNECTIONS) else ""
         if workflow is None:
             if not self.draft:
                 return
@@ -291,9 +302,15 @@ class World:
         workflow = fitted(workflow, self.target.capabilities)
         self._starts[self._callers.asks + 1] = (workflow, manners)
         arguments = {"workflow": workflow, "input": given, **({"faults": list(faults)} if faults else {})}
+        arguments |= {"key": key} if key else {}
         mine, its_input = _copied(workflow), _copied(given)
         self._handed.append((workflow, mine))
-        self._callers.ask("start", None, arguments, lambda: self.target.start(mine, its_input))
+        self._callers.ask("start", None, arguments, lambda: self._start(mine, its_input, key))
+
+    def _start(self, workflow: Json, input_data: Json, key: str) -> Coroutine[Any, Any, str]:
+        if not key:
+            return self.target.start(workflow, input_data)
+        return cast("Connected", self.target).start_once(workflow, input_data, key)
 
     def _add_step(self, step: dict[str, Json], manner: Manner, undo: Manner) -> None:
         name = step.get("id")

@@ -29,6 +29,7 @@ def crashed(facts: Facts, entry: Crashed) -> None:
     facts.subscriptions.clear()
     facts.audience.clear()
     facts.behind.clear()
+    facts.stalled.clear()
     facts.down = True
     facts.ousted = None
     facts.live = 0

@@ -18,6 +18,7 @@ from model.history import (
     Began,
     Closed,
     Crashed,
+    Dropped,
     Ended,
     Entry,
     Interrupted,
@@ -27,6 +28,7 @@ from model.history import (
     Refused,
     Reported,
     Rested,
+    Stalled,
     StoreFailed,
     Subscribed,
 )
@@ -76,6 +78,11 @@ class Ask:
         return self.arguments.get("inputs") or {}
 
     @property
+    def key(self) -> str:
+        """What names a start, if anything."""
+        return str(self.arguments.get("key", ""))
+
+    @property
     def faults(self) -> list[str]:
         """The faults that its asker put into the workflow of a start: places, each with words that must be named."""
         return list(self.arguments.get("faults", ()))
@@ -87,7 +94,7 @@ class Ask:
 class Subscription:
     """A subscriber, and the event that it must get next."""
 
-    __slots__ = ("after", "excused", "execution", "next")
+    __slots__ = ("after", "excused", "execution", "next", "patience", "waiting")
 
     def __init__(self, execution: str, after: int) -> None:
         self.execution = execution
@@ -95,6 +102,10 @@ class Subscription:
         self.next = after + 1
         self.excused = False
         """Whether it may have been dropped: its events could not be read."""
+        self.patience: float | None = None
+        """How long it is waited for, if it reads no more."""
+        self.waiting: float | None = None
+        """Since when there has been an event that it does not take."""
 
     @property
     def fresh(self) -> bool:
@@ -145,7 +156,13 @@ class Facts:
         self.audience: dict[str, dict[str, Subscription]] = {}
         """Subscribers by execution."""
         self.behind: dict[str, Subscription] = {}
-        """Subscribers that have not got everything that is recorded."""
+        """Subscribers that read and have not got everything that is recorded."""
+        self.stalled: dict[str, Subscription] = {}
+        """Subscribers that read no more."""
+        self.keyed: dict[str, list[Json]] = {}
+        """What was asked to be started under each key: workflows, each with its input."""
+        self.keys: dict[str, str] = {}
+        """The execution that each key has started, as far as somebody was answered so."""
 
     def starting(self, entry: Recorded) -> list[Ask]:
         """The start commands under way that an execution's creation may serve."""
@@ -191,7 +208,10 @@ def _recorded(facts: Facts, entry: Recorded) -> None:
     if name in facts.audience:
         seq = execution.seq
         for subscriber, subscription in facts.audience[name].items():
-            if subscription.next <= seq and not subscription.excused:
+            if subscription.patience is not None:
+                if subscription.waiting is None:
+                    subscription.waiting = entry.at
+            elif subscription.next <= seq and not subscription.excused:
                 facts.behind[subscriber] = subscription
 
 
@@ -216,6 +236,8 @@ def _asked(facts: Facts, entry: Asked) -> None:
         asked_to_recover(facts, ask)
         ask.excused = facts.ousted is not None
     facts.asks[entry.ask] = ask
+    if ask.key:
+        facts.keyed.setdefault(ask.key, []).append([entry.arguments["workflow"], entry.arguments["input"] or {}])
     if execution is not None:
         execution.asks[ask.number] = ask
         ask.excused = execution.adrift is not None
@@ -228,6 +250,8 @@ def _answered(facts: Facts, entry: Answered) -> None:
     execution = facts.executions.get(ask.execution or "")
     if ask.command == "start":
         facts.unclaimed.pop(entry.answer, None)
+        if ask.key:
+            facts.keys.setdefault(ask.key, entry.answer)
     elif ask.command == "recover":
         recovered(facts, ask, entry.answer)
     elif ask.command == "take_over":
@@ -262,11 +286,19 @@ def _subscribed(facts: Facts, entry: Subscribed) -> None:
     if old is not None:
         facts.audience[old.execution].pop(entry.subscriber)
         facts.behind.pop(entry.subscriber, None)
+        facts.stalled.pop(entry.subscriber, None)
     subscription = facts.subscriptions[entry.subscriber] = Subscription(entry.execution, entry.after)
     facts.audience.setdefault(entry.execution, {})[entry.subscriber] = subscription
     execution = facts.executions.get(entry.execution)
     if execution is not None and subscription.next <= execution.seq:
         facts.behind[entry.subscriber] = subscription
+
+
+def _stalled(facts: Facts, entry: Stalled) -> None:
+    subscription = facts.stalled[entry.subscriber] = facts.subscriptions[entry.subscriber]
+    subscription.patience = entry.patience
+    if facts.behind.pop(entry.subscriber, None) is not None:
+        subscription.waiting = entry.at
 
 
 def _notified(facts: Facts, entry: Notified) -> None:
@@ -295,7 +327,7 @@ def _rested(facts: Facts, entry: Rested) -> None:
     facts.youngest = None
 
 
-def _nothing(_facts: Facts, _entry: Reported | Closed) -> None:
+def _nothing(_facts: Facts, _entry: Dropped | Reported | Closed) -> None:
     pass
 
 
@@ -308,6 +340,8 @@ FOLD: Final[Mapping[type, Callable[[Facts, Any], None]]] = {
     Answered: _answered,
     Refused: _refused,
     Subscribed: _subscribed,
+    Stalled: _stalled,
+    Dropped: _nothing,
     Notified: _notified,
     Rested: _rested,
     Crashed: crashed,

@@ -65,7 +65,8 @@ class Asked:
 
     execution: str | None
     arguments: Mapping[str, Json]
-    """``start``: workflow, input, and if it was broken on purpose ``faults``: the place of each, and words to be named.
+    """``start``: workflow, input, and if it was broken on purpose ``faults``: the place of each, and words to be named;
+    ``key``, if it carries one.
     ``resume``: inputs (null if none). Otherwise empty."""
 
 
@@ -117,6 +118,27 @@ class Subscribed:
     subscriber: str
     execution: str
     after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """A subscriber reads no more; where it reads on, it asks anew for what it has not got."""
+
+    at: float
+    subscriber: str
+    execution: str
+    patience: float
+    """Seconds that the engine waits for it to take an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The engine let a subscriber go before it had got everything."""
+
+    at: float
+    subscriber: str
+    execution: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +242,8 @@ Entry: TypeAlias = (
     | Recorded
     | Notified
     | Subscribed
+    | Stalled
+    | Dropped
     | Began
     | Interrupted
     | Ended

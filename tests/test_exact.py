@@ -40,7 +40,7 @@ def test_the_same_case_makes_the_same_history(tmp_path: Path, capsys: pytest.Cap
 def test_there_are_cases_of_all_kinds() -> None:
     cases = collected(24, 7)
     assert len(cases) == 24
-    assert {case.machine for case in cases} == {"lifecycle", "concurrency", "definitions", "recovery"}
+    assert {case.machine for case in cases} == {"lifecycle", "concurrency", "definitions", "recovery", "service"}
     assert {case.clause == NOTHING for case in cases} == {True, False}
     assert any(case.why for case in cases)
     assert any(case.target.startswith("machines.mutants:") for case in cases)
@@ -186,6 +186,6 @@ def test_what_breaks_more_than_the_contract_is_left_out_of_planted_bugs_only(mon
         return machine
 
     monkeypatch.setattr("machines.fresh.fresh", broken)
-    assert len(list(fresh_ones(0, ["machines.mutants:busy_is_done"] * 2))) == 6
+    assert len(list(fresh_ones(0, ["machines.mutants:busy_is_done"] * 2))) == 8
     with pytest.raises(KeyError, match="builtin"):
         list(fresh_ones(0, ["builtin"]))

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import pytest
 
-from model.history import Rested
+from model.history import Dropped, Json, Refused, Rested, Stalled
 from model.invariants import INVARIANTS, listens
 from model.invariants.failures import ENDS, UNDO_ENDS
 from model.judge import Judge
@@ -1399,6 +1399,89 @@ def a_subscriber_gets_an_event_twice(h: History, *, bad: bool) -> None:
     h.subscribed()
     h.notified(1)
     h.notified(1 if bad else 2)
+
+
+def stalled(h: History, patience: float = 10.0) -> None:
+    """The subscriber reads no more."""
+    h.add(Stalled(h.now, "s", "e", patience))
+
+
+def dropped(h: History, reason: str = "too slow") -> None:
+    """The subscriber is dropped."""
+    h.add(Dropped(h.now, "s", "e", reason))
+
+
+@rejects("dropped_for_a_reason", "N2", "s, a subscriber of e, was dropped without a reason")
+def a_subscriber_is_not_told_why_it_is_dropped(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.subscribed()
+    stalled(h)
+    h.elapse(10)
+    dropped(h, "" if bad else "too slow")
+
+
+@rejects("dropped_for_a_reason", "N2", "takes whatever there is")
+def a_subscriber_is_dropped_that_reads(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.subscribed(after=2)
+    if not bad:
+        stalled(h)
+    h.started("a")
+    h.elapse(10)
+    dropped(h)
+
+
+@rejects("dropped_for_a_reason", "N2", "was dropped after 4 s, and patience lasts 10 s")
+def a_subscriber_is_dropped_too_soon(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.subscribed()
+    stalled(h)
+    h.elapse(4 if bad else 10)
+    dropped(h)
+
+
+@rejects("who_does_not_read_is_dropped", "N2", "has taken nothing since 0 s, patience lasts 10 s")
+def a_subscriber_that_never_reads_is_kept(h: History, *, bad: bool) -> None:
+    h.start(workflow(step("a", retries={"max_attempts": 1})))
+    h.run("a")
+    h.subscribed()
+    stalled(h)
+    h.elapse(11)
+    if not bad:
+        h.subscribed(after=3)
+    h.rest()
+
+
+def keyed(h: History, key: str, given: Json = None) -> int:
+    """A start with a key is sent."""
+    return h.asked("start", None, workflow=ONE, input=given or {}, key=key)
+
+
+@rejects("one_execution_per_key", "J6", "which has started e, was answered 'f'")
+def a_key_is_answered_with_another_execution(h: History, *, bad: bool) -> None:
+    first = keyed(h, "k")
+    h.recorded("ExecutionCreated", workflow=ONE, input={})
+    h.answered(first, "e")
+    h.start(ONE, of="f")
+    h.answered(keyed(h, "k"), "f" if bad else "e")
+
+
+@rejects("a_key_starts_once", "J6", "f was created, though its key has started e")
+def a_key_starts_twice(h: History, *, bad: bool) -> None:
+    first = keyed(h, "k")
+    h.recorded("ExecutionCreated", workflow=ONE, input={})
+    h.answered(first, "e")
+    keyed(h, "k" if bad else "l")
+    h.recorded("ExecutionCreated", of="f", workflow=ONE, input={})
+
+
+@rejects("a_key_is_for_one_start", "J6", "which was sent with this alone")
+def a_key_is_refused_for_nothing(h: History, *, bad: bool) -> None:
+    first = keyed(h, "k")
+    h.recorded("ExecutionCreated", workflow=ONE, input={})
+    h.answered(first, "e")
+    second = keyed(h, "k", None if bad else {"n": 1})
+    h.add(Refused(h.now, second, "KeyUsedError", "it has started another workflow"))
 
 
 @rejects("notified_in_sequence", "N1", "to which it did not subscribe")

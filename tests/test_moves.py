@@ -20,10 +20,13 @@ from machines.moves import (
     Elapse,
     Fail,
     Finish,
+    Heed,
     Move,
     Pause,
+    Reconnect,
     Resume,
     Run,
+    Stall,
     Subscribe,
     Yield,
     from_json,
@@ -64,6 +67,7 @@ FIELDS: Final[Mapping[str, st.SearchStrategy[Any]]] = {
     "fault": st.sampled_from(("busy", "full", "io", "readonly", "corrupt")),
     "statement": st.sampled_from(("begin", "insert", "commit", "read")),
     "times": st.integers(1, 3),
+    "key": st.sampled_from(("", "k1")),
 }
 
 
@@ -147,6 +151,10 @@ def test_what_is_no_move_is_refused(told: dict[str, Any], sentence: str) -> None
         (Elapse(), "the next timer is due"),
         (Elapse(None, 0.0005), "time passes until 0.5 ms before the next timer"),
         (Subscribe("x1", 3), "subscribe to x1 after event 3"),
+        (Run(None, {"a": 1}, {}, [], "k1"), "run the draft with {'a': 1}, key k1"),
+        (Reconnect("x1"), "the connection of a subscriber of x1 breaks"),
+        (Stall("x1"), "a subscriber of x1 stops reading"),
+        (Heed("x1"), "a subscriber of x1 reads on"),
     ],
 )
 def test_how_a_move_is_told(move: Move, words: str) -> None:
@@ -170,6 +178,9 @@ def test_every_move_is_told_in_one_line(move: Move) -> None:
         Yield("x1/a"),
         Elapse(),
         Subscribe("x1"),
+        Reconnect("x1"),
+        Stall("x1"),
+        Heed("x1"),
     ],
     ids=tell,
 )

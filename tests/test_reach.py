@@ -48,9 +48,10 @@ from machines.reach import (
     too_wasteful,
     wasted,
 )
-from machines.recovery_reach import SEEN_BY_A_WORLD
+from machines.recovery_reach import SEEN_BY_A_WORLD as SEEN_WITH_A_STORE
 from machines.registry import MACHINES
 from machines.searching import explicit_settings
+from machines.service_reach import SEEN_BY_A_WORLD as SEEN_AT_A_SERVICE
 from machines.tape import PLAIN, Tape
 from machines.targets.builtin import builtin
 from machines.world import World
@@ -58,6 +59,7 @@ from model.execution import Phase as ExecutionPhase
 from model.sometimes import SITUATIONS, TRANSITIONS
 from tests.histories import step, workflow
 
+SEEN_BY_A_WORLD = {**SEEN_WITH_A_STORE, **SEEN_AT_A_SERVICE}
 ROOT = Path(__file__).parents[1]
 UNDO = {"action": "undo"}
 RETRY = {"max_attempts": 2, "initial_interval": 1}

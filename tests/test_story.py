@@ -27,12 +27,15 @@ from machines.moves import (
     Fail,
     FailStore,
     Finish,
+    Heed,
     Move,
     Pause,
+    Reconnect,
     Recover,
     Resume,
     Rival,
     Run,
+    Stall,
     Subscribe,
     TakeOver,
     Yield,
@@ -49,7 +52,7 @@ from machines.target import Ports
 from machines.targets.builtin import BuiltinTarget
 from machines.witness import MOST_MOVES
 from machines.world import ContractViolated
-from model.history import Closed, Ended, Entry, Interrupted
+from model.history import Closed, Dropped, Ended, Entry, Interrupted, Stalled
 from model.invariants import INVARIANTS
 from model.judge import Violation
 from tests.stories import (
@@ -328,6 +331,7 @@ def test_every_kind_of_entry_is_told() -> None:
         *tell_entries(told_of(case_of(*moves, target=sqlite)).history),
         *tell_entries([Closed(0.0, ("task",), ("error",)), Interrupted(0.0, "x", "a", 1, "action")]),
         *tell_entries([Ended(0.0, "x", "a", 1, "action", "raised", "odd")]),
+        *tell_entries([Stalled(0.0, "s", "x", 10.0), Dropped(0.0, "s", "x", "too slow")]),
     ]
     assert {entry.kind for entry in told} == {kind.__name__ for kind in get_args(Entry)}
     assert all(entry.text and entry.text == clipped(entry.text) for entry in told)
@@ -359,6 +363,10 @@ EVERY_MOVE: Any = (
     Crash("after", 2),
     Recover(),
     Finish("x3/b", {"$": [True, None, 1.5]}),
+    Stall("x2"),
+    Reconnect("x2"),
+    Heed("x2"),
+    Run(ONE, {}, {}, [], "k1"),
     Cancel("x2"),
 )
 

@@ -16,6 +16,7 @@ from machines.mutants import (
     reports,
     retries,
     rollback,
+    service,
     slots,
     values,
 )
@@ -26,7 +27,7 @@ __all__ = ["CLASSES", "EXEMPT", "MUTANTS", "Edit", "Mutant", "PlantingError", "t
 
 _GROUPS: Final = (
     *(order, values, rollback, cancellation, pausing, retries, slots),
-    *(journal, recovery, notifications, reports, definitions),
+    *(journal, recovery, notifications, reports, definitions, service),
 )
 """A module for each class of bugs; a class has its module's name."""
 

@@ -29,7 +29,7 @@ MOST_WITH_A_CRASH: Final = 7
 """The same where the engine crashes and recovers: two moves more, of which many a case can do without one."""
 ROUNDS: Final = (
     *(("lifecycle", 50), ("concurrency", 30), ("definitions", 20), ("lifecycle", 100)),
-    *(("recovery", 50), ("recovery", 100)),
+    *(("recovery", 50), ("recovery", 100), ("service", 50), ("service", 100)),
 )
 """Machines and how many cases of each, again and again, as far as they search for a mutant at all."""
 _SEARCHED: Final = 60_000

@@ -27,6 +27,8 @@ ADAPTER: Final = "machines.targets.builtin"
 """What makes a target of the engine; an adapter may lie too."""
 ON_A_FILE: Final = "machines.targets.sqlite"
 """The same for an engine whose journal is a file."""
+BEHIND_A_SERVICE: Final = "machines.targets.service"
+"""The same for an engine behind its service."""
 
 
 class PlantingError(Exception):
@@ -169,4 +171,4 @@ def _imports(name: str) -> frozenset[str]:
 
 
 def _may_change(name: str) -> bool:
-    return name.startswith("engine.") or name in {ADAPTER, ON_A_FILE}
+    return name.startswith("engine.") or name in {ADAPTER, ON_A_FILE, BEHIND_A_SERVICE}

@@ -7,9 +7,22 @@ from typing import Final
 
 from model.execution import Execution
 from model.facts import EPSILON, Facts
-from model.history import Answered, Began, Closed, Interrupted, Json, Notified, Recorded, Reported, Rested
+from model.history import (
+    Answered,
+    Began,
+    Closed,
+    Dropped,
+    Interrupted,
+    Json,
+    Notified,
+    Recorded,
+    Refused,
+    Reported,
+    Rested,
+)
 from model.invariants.registry import ANY, STRANGER, listens
 from model.parts import TERMINAL, Phase
+from model.values import same
 
 _ATTEMPT: Final = frozenset({"type", "at", "step", "attempt"})
 _PLAIN: Final = frozenset({"type", "at"})
@@ -122,6 +135,9 @@ def durable_before_the_answer(facts: Facts, entry: Answered) -> Iterator[str]:
     ask = facts.asks[entry.ask]
     if ask.command == "start":
         execution = facts.executions.get(entry.answer) if isinstance(entry.answer, str) else None
+        known = ask.key and execution is not None and any(other.key == ask.key for other in execution.answered_by)
+        if known or ask.key in facts.keys:
+            return  # the same key may have started it before; which one it must be then is J6's
         if execution is None or entry.answer not in facts.unclaimed or ask not in execution.answered_by:
             yield f"{ask} was answered {entry.answer!r}: no such execution was recorded as created for it"
     elif entry.answer is True and ask.execution in facts.executions:
@@ -165,6 +181,60 @@ def everything_notified(facts: Facts, _entry: Rested) -> Iterator[str]:
             f"{subscriber} still waits for event {subscription.next} of {subscription.execution}, "
             f"recorded are {facts.executions[subscription.execution].seq}"
         )
+
+
+@listens(Dropped)
+def dropped_for_a_reason(facts: Facts, entry: Dropped) -> Iterator[str]:
+    """N2: a subscriber is dropped only if it takes nothing for as long as patience lasts, and is told the reason."""
+    subscription = facts.subscriptions[entry.subscriber]
+    where = f"{entry.subscriber}, a subscriber of {entry.execution},"
+    if not entry.reason:
+        yield f"{where} was dropped without a reason"
+    if subscription.patience is None or subscription.waiting is None:
+        yield f"{where} was dropped ({entry.reason}), and takes whatever there is"
+    elif entry.at < subscription.waiting + subscription.patience - EPSILON:
+        waited = entry.at - subscription.waiting
+        yield f"{where} was dropped after {waited:g} s, and patience lasts {subscription.patience:g} s"
+
+
+@listens(Rested)
+def who_does_not_read_is_dropped(facts: Facts, entry: Rested) -> Iterator[str]:
+    """N2: a subscriber that takes nothing for as long as patience lasts is dropped."""
+    for subscriber, subscription in facts.stalled.items():
+        patience, waiting = subscription.patience, subscription.waiting
+        if patience is not None and waiting is not None and entry.at > waiting + patience + EPSILON:
+            yield (
+                f"{subscriber}, a subscriber of {subscription.execution}, has taken nothing since {waiting:g} s, "
+                f"patience lasts {patience:g} s, and it was not dropped"
+            )
+
+
+@listens(Answered)
+def one_execution_per_key(facts: Facts, entry: Answered) -> Iterator[str]:
+    """J6: whoever starts with a key that has started an execution is answered with that one."""
+    ask = facts.asks[entry.ask]
+    known = facts.keys.get(ask.key, entry.answer)
+    if ask.key and known != entry.answer:
+        yield f"{ask} with the key {ask.key!r}, which has started {known}, was answered {entry.answer!r}"
+
+
+@listens("ExecutionCreated")
+def a_key_starts_once(facts: Facts, entry: Recorded) -> Iterator[str]:
+    """J6: a key that has started an execution starts no other."""
+    asks = facts.starting(entry)
+    if asks and all(ask.key in facts.keys for ask in asks):
+        known = ", ".join(facts.keys[ask.key] for ask in asks)
+        yield f"{entry.execution} was created, though its key has started {known}"
+
+
+@listens(Refused)
+def a_key_is_for_one_start(facts: Facts, entry: Refused) -> Iterator[str]:
+    """J6: a start is refused for its key only if the key was sent with another workflow or input."""
+    ask = facts.asks[entry.ask]
+    if entry.type == "KeyUsedError":
+        mine = [ask.arguments.get("workflow"), ask.arguments.get("input") or {}]
+        if all(same(mine, other) for other in facts.keyed.get(ask.key, ())):
+            yield f"{ask} was refused for its key {ask.key!r}, which was sent with this alone"
 
 
 @listens(Rested)
