@@ -133,8 +133,8 @@ class ExecutionStateManager:
         return state
 
     def subscribe(self, execution: str, after: int = 0) -> Subscription:
-        """The execution's events with a number greater than ``after``, as they become durable (N1)."""
-        subscription = Subscription(self, execution, after)
+        """The execution's events with a number greater than ``after``, as they become durable (N1); they begin with 1."""
+        subscription = Subscription(self, execution, max(after, 0))
         self._subscriptions.setdefault(execution, []).append(subscription)
         return subscription
 

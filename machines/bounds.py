@@ -31,11 +31,12 @@ _GRACE: Final = 30
 """CPU-seconds beyond the time, until the kernel ends it all."""
 
 
-def _number(_ctx: click.Context, _param: click.Parameter, seconds: float) -> float:
-    if math.isnan(seconds):
-        message = "nan is no number of seconds"
+def a_number(_ctx: click.Context, _param: click.Parameter, number: float) -> float:
+    """Refuse what is in every range, or without an end: neither can be counted with."""
+    if not math.isfinite(number):
+        message = f"{number:g} is no finite number"
         raise click.BadParameter(message)
-    return seconds
+    return number
 
 
 seconds_for_a_case: Final = click.option(
@@ -44,7 +45,7 @@ seconds_for_a_case: Final = click.option(
     type=click.FloatRange(min=0, min_open=True, max=86_400),
     default=300,
     show_default=True,
-    callback=_number,
+    callback=a_number,
     help="How long a case may take.",
 )
 

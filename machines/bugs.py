@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 
 from machines import curve, strength
+from machines.bounds import a_number
 from machines.fuzzing import check_out, counted, refuse, workers_given, write_out
 from machines.score import FOUND_WITHIN, Score, Shrunk, Trial, floors
 from machines.strength import EXAMPLES, OTHERS, OURS, Outcome, class_of
@@ -57,12 +58,19 @@ class Task:
 @click.option("--only", metavar="NAME|CLASS", multiple=True, help="A bug, or a class of bugs.  [default: all]")
 @click.option("--trials", type=click.IntRange(min=1), default=10, show_default=True, help="Searches for each bug.")
 @click.option(
-    "--budget-cpu-seconds", "budget", type=click.FloatRange(min=0.1), default=60, show_default=True, help="For each."
+    "--budget-cpu-seconds",
+    "budget",
+    type=click.FloatRange(min=0.1),
+    callback=a_number,
+    default=60,
+    show_default=True,
+    help="For each.",
 )
 @click.option(
     "--last-cpu-seconds",
     "last",
     type=click.FloatRange(min=0),
+    callback=a_number,
     default=FOUND_WITHIN,
     show_default=True,
     help="For one more search where all trials found nothing; 0 for none.",

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from machines.bounds import a_number
 from machines.fuzzing import check_out, counted, refuse, workers_given, write_out
 from machines.workers import begin
 
@@ -42,7 +43,13 @@ _NUMBERS: Final = range(3, 7)
 @click.command()
 @click.option("--only", metavar="NAME", multiple=True, help="A mutant to hunt for.  [default: all]")
 @click.option(
-    "--budget-cpu-seconds", "budget", type=click.FloatRange(min=1), default=30, show_default=True, help="For each."
+    "--budget-cpu-seconds",
+    "budget",
+    type=click.FloatRange(min=1),
+    callback=a_number,
+    default=30,
+    show_default=True,
+    help="For each.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of it all.")
 @click.option("--workers", metavar="N|all", default="all", show_default=True, help="Processes to search with.")

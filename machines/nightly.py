@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import click
 
+from machines.bounds import a_number
 from machines.fuzzing import counted, refuse, span
 
 Json = Any
@@ -141,7 +142,14 @@ def _cell(text: str) -> str:
 
 
 @click.command()
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="In all.")
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=a_number,
+    default=1.0,
+    show_default=True,
+    help="In all.",
+)
 @click.option("--dir", "folder", metavar="DIR", default=".lockstep", show_default=True, help="For all that is kept.")
 def nightly(*, hours: float, folder: str) -> int:
     """Search for a night: all machines, planted bugs, all small workflows, crashes everywhere."""

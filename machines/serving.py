@@ -30,6 +30,7 @@ from engine.errors import JournalError
 from engine.sqlite_journal import SqliteJournal, Synchronous
 from engine.state_manager import ExecutionStateManager
 from engine.workflow_engine import WorkflowEngine
+from machines.bounds import a_number
 from machines.course import counted, one_line
 from machines.following import Interruption, wall_clock
 from machines.fuzzing import refuse
@@ -79,6 +80,7 @@ class _Plan:
 @click.option(
     "--grace",
     type=click.FloatRange(0, 3600),
+    callback=a_number,
     default=10.0,
     show_default=True,
     help="Seconds that attempts under way have to end when the service stops.",

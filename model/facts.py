@@ -98,8 +98,8 @@ class Subscription:
 
     def __init__(self, execution: str, after: int) -> None:
         self.execution = execution
-        self.after = after
-        self.next = after + 1
+        self.after = max(after, 0)  # the first event is number 1
+        self.next = self.after + 1
         self.excused = False
         """Whether it may have been dropped: its events could not be read."""
         self.patience: float | None = None

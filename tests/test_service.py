@@ -311,6 +311,23 @@ def test_a_refused_definition_is_told_with_all_its_faults() -> None:
     run(program)
 
 
+def test_a_request_is_told_all_that_is_wrong_with_it() -> None:
+    async def program() -> None:
+        client = await opened()
+        body = {"workflow": "w", "input": 3, "more": 1}
+        told = (await client.ask("POST", "/v1/executions", body, **{"idempotency-key": "x" * 256})).body
+        places = ["Idempotency-Key", "more", "input"]
+        assert [fault["place"] for fault in told["faults"]] == places
+        assert all(f"{place}: " in told["detail"] for place in places)
+        told = (await client.ask("GET", "/v1/executions?limit=x&before=0&status=A&status=B")).body
+        assert [fault["place"] for fault in told["faults"]] == ["limit", "before", "status", "status"]
+        told = (await client.ask("POST", "/v1/executions", [])).body
+        assert (told["detail"], told["faults"][0]["place"]) == ("the body must be a JSON object", "")
+        await client.engine.close()
+
+    run(program)
+
+
 # Limits
 
 

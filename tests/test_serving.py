@@ -63,6 +63,11 @@ def test_a_token_that_is_nobodys_secret_or_nowhere(refused: Refused, tmp_path: P
     assert refused("--token-file", "u") == "--token-file u: No such file or directory"
 
 
+@pytest.mark.parametrize("given", ["nan", "-1", "soon"])
+def test_a_time_of_grace_that_is_none(given: str, refused: Refused) -> None:
+    assert refused("--port", "0", f"--grace={given}").startswith("Invalid value for '--grace': ")
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "flows.example"])  # noqa: S104  # it is refused
 def test_whom_others_reach_needs_a_token(host: str, refused: Refused) -> None:
     assert refused("--host", host) == f"--host {host}: others may reach it there: give a token with --token-file"

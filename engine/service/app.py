@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from engine.errors import Fault
 from engine.messages import ExecutionCreated, Json, to_json
 from engine.service.catalogue import Catalogue, Entry, workflow_id
 from engine.service.guard import LOOPBACK, Guard
@@ -31,8 +32,8 @@ from engine.service.limits import Limits
 from engine.service.live import Live
 from engine.service.openapi import description
 from engine.service.page import ROUTES as PAGE
-from engine.service.problems import ANSWERED, Problem, on_error, refusal
-from engine.service.reading import body_of, object_of, query_number
+from engine.service.problems import ANSWERED, Problem, on_error
+from engine.service.reading import Query, body_of, object_of
 from engine.state import Status
 from engine.workflow import Workflow
 from engine.workflow_engine import WorkflowEngine
@@ -153,11 +154,9 @@ class _Service:
 
     async def start(self, request: Request) -> Response:
         """Start an execution; the same key starts it once, and is then answered with it."""
-        body = object_of(await body_of(request, self._limits), ("workflow",), ("input",))
+        key, faults = _key(request)
+        body = object_of(await body_of(request, self._limits), ("workflow",), ("input",), faults)
         given, inputs = body["workflow"], body.get("input")
-        if inputs is not None and type(inputs) is not dict:
-            raise refusal("input", "must be a JSON object")
-        key = _key(request)
         if key is None:
             return _started(await self._begin(given, inputs, None), 201)
         execution = execution_of(key)
@@ -192,16 +191,16 @@ class _Service:
 
     async def recover(self, request: Request) -> Response:
         """Take up what stands still because the journal could not be written (J4), as the next start would."""
-        object_of(await body_of(request, self._limits), (), ())
+        object_of(await body_of(request, self._limits))
         return JSONResponse({"executions": await self._engine.recover()})
 
     async def list_executions(self, request: Request) -> Response:
         """Executions, newest first: of some statuses, of a workflow; a page at a time."""
-        limit = query_number(request, "limit", min(_PAGE, self._limits.page), 1, self._limits.page)
-        before = query_number(request, "before", 0, 1) or None
-        statuses = request.query_params.getlist("status")
-        if wrong := [status for status in statuses if status not in _STATUSES]:
-            raise refusal("status", f"{wrong[0]!r} is none of {', '.join(_STATUSES)}")
+        query = Query(request)
+        limit = query.number("limit", min(_PAGE, self._limits.page), 1, self._limits.page)
+        before = query.number("before", 0, 1) or None
+        statuses = query.names("status", _STATUSES)
+        query.check()
         found = self._catalogue.newest(before, statuses, request.query_params.get("workflow"))
         page = list(islice(found, limit))
         more = next(found, None) is not None
@@ -221,8 +220,10 @@ class _Service:
     async def list_events(self, request: Request) -> Response:
         """An execution's journal, from a number on; a page at a time."""
         entry = self._entry(request)
-        after = query_number(request, "after", 0, 0)
-        limit = query_number(request, "limit", self._limits.page, 1, self._limits.page)
+        query = Query(request)
+        after = query.number("after", 0, 0)
+        limit = query.number("limit", self._limits.page, 1, self._limits.page)
+        query.check()
         events = await self._catalogue.read(entry.execution, after, limit + 1)
         told = [{"seq": seq, **to_json(event)} for seq, event in enumerate(events[:limit], after + 1)]
         return JSONResponse({"events": told, "next": after + limit if len(events) > limit else None})
@@ -238,8 +239,6 @@ class _Service:
         """Go on, with new inputs if the body has any."""
         entry = self._entry(request)
         inputs = object_of(await body_of(request, self._limits), (), ("inputs",)).get("inputs")
-        if inputs is not None and type(inputs) is not dict:
-            raise refusal("inputs", "must be a JSON object")
         return self._answer(entry, "resume", accepted=await self._engine.resume_execution(entry.execution, inputs))
 
     async def cancel(self, request: Request) -> Response:
@@ -250,7 +249,7 @@ class _Service:
     async def _bare(self, request: Request) -> Entry:
         """The execution that a command is for which takes nothing."""
         entry = self._entry(request)
-        object_of(await body_of(request, self._limits), (), ())
+        object_of(await body_of(request, self._limits))
         return entry
 
     def _answer(self, entry: Entry, command: str, *, accepted: bool) -> Response:
@@ -278,18 +277,14 @@ def _route(path: str, **handlers: Handler) -> Route:
     return Route(path, endpoint, methods=list(handlers))
 
 
-def _key(request: Request) -> str | None:
-    """The request's ``Idempotency-Key``, if it has one.
-
-    Raises:
-        Problem: it is empty, too long, or there are several.
-    """
+def _key(request: Request) -> tuple[str | None, list[Fault]]:
+    """The request's ``Idempotency-Key``, if it has one; and what is wrong if it is empty, too long, or not alone."""
     given = request.headers.getlist("idempotency-key")
     if not given:
-        return None
+        return None, []
     if len(given) > 1 or not 1 <= len(given[0]) <= _LONGEST_KEY:
-        raise refusal("Idempotency-Key", f"must be one text of 1 to {_LONGEST_KEY} characters")
-    return given[0]
+        return None, [Fault("Idempotency-Key", f"must be one text of 1 to {_LONGEST_KEY} characters")]
+    return given[0], []
 
 
 def _text(value: Json) -> str:

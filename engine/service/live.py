@@ -22,7 +22,7 @@ from engine.service.catalogue import Catalogue
 from engine.service.guard import PROTOCOL, refuse
 from engine.service.limits import Limits
 from engine.service.problems import Problem, later
-from engine.service.reading import query_number
+from engine.service.reading import Query
 from engine.state import TERMINAL
 from engine.state_manager import Numbered, Subscription
 from engine.workflow_engine import WorkflowEngine
@@ -87,7 +87,10 @@ class Live:
             raise Problem(404, "unknown-execution", f"there is no execution {execution!r}")
         if self._subscribers >= self._limits.subscribers:
             raise later(503, "too-many-subscribers", "as many subscribers are connected as are allowed")
-        return query_number(socket, "after", 0, 0)
+        query = Query(socket)
+        after = query.number("after", 0, 0)
+        query.check()
+        return after
 
     async def _tell(self, socket: WebSocket, execution: str, after: int) -> None:
         """Send events until there are no more, or nobody takes them; then say which it was."""

@@ -56,9 +56,10 @@ class Problem(Exception):  # noqa: N818  # the name of what it becomes
         return JSONResponse(content, self.status, self.headers, MEDIA_TYPE)
 
 
-def refusal(place: str, reason: str) -> Problem:
-    """A parameter or a body with one fault."""
-    return Problem(422, "invalid-request", f"{place}: {reason}", [Fault(place, reason)])
+def refusal(*faults: Fault) -> Problem:
+    """A request whose parameters or body have these faults."""
+    told = "; ".join(f"{fault.place}: {fault.problem}" if fault.place else fault.problem for fault in faults)
+    return Problem(422, "invalid-request", told, faults)
 
 
 def later(status: int, kind: str, detail: str, seconds: float = _RETRY) -> Problem:

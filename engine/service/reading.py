@@ -8,7 +8,8 @@ Rule 2: what is JSON here is what the engine takes for JSON (`engine.values`), a
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from types import NoneType
 from typing import Final, NoReturn
 
 from starlette.requests import HTTPConnection, Request
@@ -19,7 +20,7 @@ from engine.service.limits import Limits
 from engine.service.problems import Problem, refusal
 from engine.values import json_problems
 
-__all__ = ["body_of", "object_of", "query_number"]
+__all__ = ["Query", "body_of", "object_of"]
 
 _LARGEST: Final = 2**53
 """Numbers of events are counts: past this, JSON's readers disagree about them."""
@@ -51,36 +52,64 @@ async def body_of(request: Request, limits: Limits) -> Json:
     return value
 
 
-def object_of(value: Json, required: Collection[str], optional: Collection[str]) -> dict[str, Json]:
-    """The body as an object with these members and no others.
+def object_of(
+    value: Json, required: Collection[str] = (), objects: Collection[str] = (), faults: Iterable[Fault] = ()
+) -> dict[str, Json]:
+    """The body as an object with these members and no others; ``objects`` may be left out, and are objects themselves.
+
+    ``faults``: what else is wrong with the request.
 
     Raises:
-        Problem: it is not, with all faults.
+        Problem: something is wrong, with all faults.
     """
-    if value is None and not required:
-        return {}
-    if type(value) is not dict:
-        raise refusal("", "the body must be a JSON object")
-    faults = [Fault(name, "is missing") for name in required if name not in value]
-    faults += [Fault(name, "is unknown") for name in value if name not in required and name not in optional]
-    if faults:
-        raise Problem(422, "invalid-request", "the body is not as it is described", faults)
-    return value
+    found = list(faults)
+    members = {} if value is None and not required else value
+    if type(members) is dict:
+        found += [Fault(name, "is missing") for name in required if name not in members]
+        found += [Fault(name, "is unknown") for name in members if name not in required and name not in objects]
+        wrong = (name for name in objects if type(members.get(name)) not in (dict, NoneType))
+        found += [Fault(name, "must be a JSON object") for name in wrong]
+    else:
+        found.append(Fault("", "the body must be a JSON object"))
+    if found:
+        raise refusal(*found)
+    return members
 
 
-def query_number(connection: HTTPConnection, name: str, default: int, least: int, most: int = _LARGEST) -> int:
-    """A whole number among the query's parameters.
+class Query:
+    """A query's parameters; when all were read, ``check`` tells what is wrong with them."""
 
-    Raises:
-        Problem: it is none, or not in its range.
-    """
-    given = connection.query_params.getlist(name)
-    if not given:
-        return default
-    text = given[-1]
-    if len(given) > 1 or not (text.isascii() and text.isdigit()) or not least <= int(text[:20]) <= most:
-        raise refusal(name, f"must be one whole number from {least} to {most}")
-    return int(text)
+    def __init__(self, connection: HTTPConnection) -> None:
+        self._given = connection.query_params
+        self._faults: list[Fault] = []
+
+    def number(self, name: str, default: int, least: int, most: int = _LARGEST) -> int:
+        """A whole number, in its range."""
+        given = self._given.getlist(name)
+        if not given:
+            return default
+        text = given[-1]
+        if len(given) > 1 or not (text.isascii() and text.isdigit()) or not least <= int(text[:20]) <= most:
+            self._faults.append(Fault(name, f"must be one whole number from {least} to {most}"))
+            return default
+        return int(text)
+
+    def names(self, name: str, known: Collection[str]) -> list[str]:
+        """Some of the names that are known."""
+        given = self._given.getlist(name)
+        self._faults += [
+            Fault(name, f"{each!r} is none of {', '.join(known)}") for each in dict.fromkeys(given) if each not in known
+        ]
+        return given
+
+    def check(self) -> None:
+        """Go on if nothing was wrong.
+
+        Raises:
+            Problem: something was, with all faults.
+        """
+        if self._faults:
+            raise refusal(*self._faults)
 
 
 def _parsed(content: bytes) -> Json:
