@@ -133,7 +133,7 @@ class ExecutionStateManager:
         return state
 
     def subscribe(self, execution: str, after: int = 0) -> Subscription:
-        """The execution's events with a number greater than ``after``, as they become durable (N1); they begin with 1."""
+        """The execution's events with a number greater than ``after``, as they become durable (N1); the first is 1."""
         subscription = Subscription(self, execution, max(after, 0))
         self._subscriptions.setdefault(execution, []).append(subscription)
         return subscription
