@@ -653,8 +653,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _MANAGER,
-                "subscription = Subscription(self, execution, after)",
-                "subscription = Subscription(self, execution, after if execution in self._durable else 0)",
+                "subscription = Subscription(self, execution, max(after, 0))",
+                "subscription = Subscription(self, execution, max(after, 0) if execution in self._durable else 0)",
             ),
         ),
         "n8n-io/n8n#34661",
