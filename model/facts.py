@@ -208,10 +208,12 @@ def _recorded(facts: Facts, entry: Recorded) -> None:
     if name in facts.audience:
         seq = execution.seq
         for subscriber, subscription in facts.audience[name].items():
+            if subscription.next > seq:
+                continue  # it asked for later ones
             if subscription.patience is not None:
                 if subscription.waiting is None:
                     subscription.waiting = entry.at
-            elif subscription.next <= seq and not subscription.excused:
+            elif not subscription.excused:
                 facts.behind[subscriber] = subscription
 
 
