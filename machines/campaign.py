@@ -37,7 +37,7 @@ from machines.growth import Growth
 from machines.searching import Chunk, Plan, Report, Searcher, Trouble, derive
 from machines.shares import Lane, Shares
 from machines.underway import Underway, left_in, name_of
-from machines.workers import begin
+from machines.workers import begin, most_memory_used
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -257,7 +257,7 @@ def _work(post: _Post, pipe: connection.Connection) -> None:
             shares.heard(chunk.lane, report.news)
             pipe.send(report)
             os.ftruncate(log, 0)
-            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MOST_MEMORY
+            grown = most_memory_used() > MOST_MEMORY
             if number - post.first + 1 >= post.plan.lifetime or grown:
                 alone = False
                 break

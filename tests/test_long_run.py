@@ -1,5 +1,6 @@
 """What a long run rests on: both front ends, shares of time, a case that outlives its worker, and drift."""
 
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -22,6 +23,7 @@ from machines.shares import Shares
 from machines.tape import PLAIN
 from machines.targets.builtin import builtin
 from machines.underway import Underway, left_in, name_of
+from machines.workers import most_memory_used
 from tests.command_line import called, outcome
 
 PLANTED = """
@@ -107,6 +109,21 @@ class TestFrontEnds:
         assert totals.moves_of.total() == totals.moves
         assert 10 < totals.again <= totals.cases / 20
         assert totals.lived > 0
+
+
+class TestMemory:
+    def test_a_process_has_its_own(self) -> None:
+        large = "import subprocess, sys; x = b'x' * (64 << 20); subprocess.run([sys.executable, '-c', sys.argv[1]])"
+        asked = "from machines.workers import most_memory_used; print(most_memory_used())"
+        told = subprocess.run([sys.executable, "-c", large, asked], check=True, capture_output=True, text=True).stdout
+        assert 1_000 < int(told) < 60_000
+
+    def test_where_nobody_tells_it_is_what_there_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def nothing(*_: object, **__: object) -> str:
+            raise FileNotFoundError
+
+        monkeypatch.setattr(Path, "read_text", nothing)
+        assert most_memory_used() > 1_000
 
 
 class TestShares:
