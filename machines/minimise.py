@@ -45,7 +45,8 @@ _RESERVE: Final = 0.25
 """The share of the budget that is kept for taking away."""
 _DISTURBANCES: Final = 40
 """How often what nothing can be taken from is disturbed in vain, before it is taken for the plainest."""
-_TWO: Final = 2
+_SIDE_BY_SIDE: Final = 2
+"""Slots with which two steps run at once."""
 _SIZES: Final = 8
 """Of a weight, what counts moves and their parts."""
 
@@ -192,7 +193,7 @@ class _Search:
         """Try a program, and one that has steps more also with slots for two."""
         if self.attempt(lines):
             return True
-        return self.limit < _TWO and _steps(lines) > _steps(self.lines) and self.attempt(lines, _TWO)
+        return self.limit < _SIDE_BY_SIDE and _steps(lines) > _steps(self.lines) and self.attempt(lines, _SIDE_BY_SIDE)
 
     def _disturb(self) -> bool:
         """Put plain things in at random, take away in any order, and keep what is plainer than the best."""
@@ -202,7 +203,7 @@ class _Search:
 
     def _disturbed(self) -> bool:
         best, own = self.course, self.limit
-        limit = self._chance.choice((own, max(own, _TWO)))
+        limit = self._chance.choice((own, max(own, _SIDE_BY_SIDE)))
         assert best is not None
         sound = self._sound(perturbed(tuple(self.lines), self.names, self._chance))
         if sound is None or (course := self._course_of(sound, limit, loosely=False)) is None:
@@ -260,7 +261,7 @@ class _Search:
         """
         runs = [index for index, line in enumerate(self.lines) if isinstance(line.move, Run)]
         names = self.names
-        if len(runs) < _TWO:  # nothing to leave out
+        if len(runs) < 2:  # noqa: PLR2004  # nothing to leave out
             return
         for run in runs:
             for name in names:
