@@ -1,4 +1,4 @@
-"""The example tests alone, against a planted bug: whether the engine's own two test files notice it.
+"""The engine's own two test files against a bug: examples by hand, and properties of generated workflows.
 
 Rule 1: they are run as they stand, on an engine with the bug (see ``tests.faults``); nothing here judges.
 Rule 2: an end that does not come is noticed, too. What is noticed once only is not: a busy machine is no bug.
@@ -22,6 +22,8 @@ from machines.mutants import MUTANTS
 from machines.mutants.planting import Edit
 
 _ROOT: Final = Path(__file__).parent.parent
+EXAMPLES: Final = "tests.integration.test_workflow_engine_execution"
+PROPERTIES: Final = "tests.property_tests.workflow.test_workflow_engine_state_invariants"
 _PATIENCE: Final = 10.0
 """Seconds until a test that waits counts as never ending; the slowest takes a third of one."""
 _MORE_PATIENCE: Final = 60
@@ -50,14 +52,14 @@ def notice(bug: str) -> str | None:
     return noticed(mutant.edits, mutant.name)
 
 
-def noticed(edits: Sequence[Edit], name: str) -> str | None:
-    """The same for any edits of the engine."""
+def noticed(edits: Sequence[Edit], name: str, files: Sequence[str] = (EXAMPLES, PROPERTIES)) -> str | None:
+    """The same for any edits of the engine, and for some of the files."""
     faults = _faults()
     make = partial(faults.Trial.of, edits, name, _PATIENCE)
     trial = make()
     with warnings.catch_warnings(), _bounded():
         warnings.simplefilter("ignore")  # what a faulty engine leaves behind is not our trouble
-        for test in faults.places():
+        for test in (test for test, file in faults.places().items() if file in files):
             if (said := _said(trial, test)) and _said(make(), test):
                 return f"{test}: {said}"
     return None

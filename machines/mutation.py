@@ -5,8 +5,9 @@ of it. mutmut's own runner is left out: it goes through pytest, puts a trampolin
 passes over whatever stands outside of functions, and knows one suite. Here each change is planted as a bug is
 (`machines.mutants.planting`), in a process forked from a warm one: most changes then cost a fraction of a second.
 
-Rule 1: two suites judge the same changes: a short run of the machines, and the example tests alone. The score is the
-share that a suite notices; nothing is left out of it because it was judged to make no difference.
+Rule 1: suites judge the same changes: a short run of the machines, the example tests alone, and the property tests
+alone. The score is the share that a suite notices; nothing is left out of it because it was judged to make no
+difference.
 Rule 2: a shard's results are one JSON file, written after each verdict; started again, a shard makes what is missing.
 Results of changes that the source does not have any more are dropped.
 Rule 3: the floors are held against the whole: all results in the folder, whichever shards made them; one shard of many
@@ -31,6 +32,7 @@ Json = Any
 
 OURS: Final = "machines"
 LESSER: Final = "examples"
+DEFAULT: Final = (OURS, LESSER, "properties")
 FLOOR: Final = 90.0
 """Percent of the changes that the machines notice."""
 AHEAD: Final = 10.0
@@ -45,7 +47,7 @@ UNUSABLE: Final = 2
 @click.option("--sample", "size", type=click.IntRange(min=1), metavar="K", help="Only so many, picked by chance.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sample.")
 @click.option("--module", "modules", metavar="NAME", multiple=True, help="A module to change.  [default: the core]")
-@click.option("--suite", "suites", type=click.Choice(list(SUITES)), multiple=True, help="[default: machines, examples]")
+@click.option("--suite", "suites", type=click.Choice(list(SUITES)), multiple=True, help="[default: all but units]")
 @click.option("--workers", metavar="N|all", default="all", show_default=True, help="Processes.")
 @click.option(
     "--dir", "folder", metavar="DIR", default=".lockstep/mutation", show_default=True, help="For the results."
@@ -70,7 +72,7 @@ def mutation(
         if size is not None:
             chosen = sample(chosen, size, seed)
         file = directory / f"shard-{number}-of-{of}.json"
-        if not _run(shard(chosen, number, of), suites or (OURS, LESSER), _workers(workers), file):
+        if not _run(shard(chosen, number, of), suites or DEFAULT, _workers(workers), file):
             return UNUSABLE
     files = sorted(directory.glob("shard-*.json"))
     results = _together(result for file in files for result in _read(file))

@@ -36,9 +36,9 @@ from machines import examples
 from machines.case import carry_out, load
 from machines.chance import drive
 from machines.mutants.catalogue import WITNESSES
-from machines.mutants.planting import ADAPTER, ON_A_FILE, Edit, Mutant
+from machines.mutants.planting import ADAPTER, Edit, Mutant
 from machines.mutation_points import Altered
-from machines.registry import MACHINES
+from machines.registry import BUILTIN, MACHINES
 from machines.searching import STEPS, derive
 from machines.target import TargetFactory
 from machines.world import ContractViolated
@@ -47,8 +47,8 @@ ROOT: Final = Path(__file__).parent.parent
 KEPT: Final = (ROOT / "tests" / "regressions", WITNESSES)
 """Folders of cases; each must replay to "the contract holds"."""
 ROUNDS: Final = (
-    *(("lifecycle", 20), ("recovery", 10), ("concurrency", 10), ("definitions", 10)),
-    *(("lifecycle", 180), ("recovery", 140), ("concurrency", 110), ("definitions", 90)),
+    *(("lifecycle", 20), ("recovery", 10), ("concurrency", 10), ("definitions", 10), ("service", 5)),
+    *(("lifecycle", 180), ("recovery", 140), ("concurrency", 110), ("definitions", 90), ("service", 45)),
 )
 """Machines and how many cases of each."""
 UNITS: Final = (
@@ -57,7 +57,7 @@ UNITS: Final = (
 )
 """The test files of the core's modules."""
 
-_CPU_SECONDS: Final[Mapping[str, int]] = {"machines": 75, "examples": 60, "units": 90}
+_CPU_SECONDS: Final[Mapping[str, int]] = {"machines": 75, "examples": 60, "properties": 60, "units": 90}
 """CPU time after which an end counts as one that does not come: five times what the clean engine takes."""
 _PATIENCE: Final = 20
 """Seconds on the clock for each of CPU time, for a process that waits for what never comes."""
@@ -87,12 +87,17 @@ class Task:
 
 def by_machines(altered: Altered | None) -> str | None:
     """The regressions and the witnesses, then a short search with all machines."""
-    edits = () if altered is None else (Edit(altered.module, altered.source, altered.altered),)
+    homes = dict.fromkeys(machine.home for machine in MACHINES.values())
+    adapters = {home: ADAPTER if home == BUILTIN else home.partition(":")[0] for home in homes}
     factories = {
-        home: Mutant("altered", "", "", "", edits, adapter=adapter).plant()
-        for home, adapter in (("builtin", ADAPTER), (f"{ON_A_FILE}:sqlite", ON_A_FILE))
+        home: Mutant("altered", "", "", "", _edits(altered), adapter=adapter).plant()
+        for home, adapter in adapters.items()
     }
     return _again(factories) or _searched(factories)
+
+
+def _edits(altered: Altered | None) -> tuple[Edit, ...]:
+    return () if altered is None else (Edit(altered.module, altered.source, altered.altered),)
 
 
 def _again(factories: Mapping[str, TargetFactory]) -> str | None:
@@ -125,9 +130,13 @@ def _searched(factories: Mapping[str, TargetFactory]) -> str | None:
 
 
 def by_examples(altered: Altered | None) -> str | None:
-    """The engine's own two test files."""
-    edits = () if altered is None else (Edit(altered.module, altered.source, altered.altered),)
-    return examples.noticed(edits, "altered")
+    """The engine's own file of examples."""
+    return examples.noticed(_edits(altered), "altered", (examples.EXAMPLES,))
+
+
+def by_properties(altered: Altered | None) -> str | None:
+    """The engine's own file of property tests."""
+    return examples.noticed(_edits(altered), "altered", (examples.PROPERTIES,))
 
 
 def by_units(altered: Altered | None) -> str | None:
@@ -149,6 +158,7 @@ def by_units(altered: Altered | None) -> str | None:
 SUITES: Final[Mapping[str, Callable[[Altered | None], str | None]]] = {
     "machines": by_machines,
     "examples": by_examples,
+    "properties": by_properties,
     "units": by_units,
 }
 
@@ -195,7 +205,7 @@ class _Running:
 
 def trials(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Verdict]]:
     """Make the trials, so many at a time, and hand out what comes of each as soon as it is known."""
-    if any(task.suite == "examples" for task in tasks):
+    if any(task.suite in {"examples", "properties"} for task in tasks):
         examples.warm()
     context = multiprocessing.get_context("fork")
     waiting, running = deque(tasks), list[_Running]()

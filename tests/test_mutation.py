@@ -14,9 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from machines import examples, mutation, mutation_trial
+from machines.case import load
 from machines.mutants.planting import Edit
 from machines.mutation_points import CORE, Altered, alter, points, sample, shard
 from machines.mutation_trial import SUITES, Task, Verdict, trials
+from machines.registry import MACHINES
 
 SLOTS = "engine.slots"
 
@@ -86,6 +88,16 @@ def test_the_machines_pass_the_clean_engine() -> None:
     assert mutation_trial.by_machines(None) is None
 
 
+def test_what_was_kept_of_every_machine_is_played_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept = {load(path).machine: path for folder in mutation_trial.KEPT for path in sorted(folder.glob("*.json"))}
+    assert kept.keys() == MACHINES.keys()
+    for path in kept.values():
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(mutation_trial, "KEPT", (tmp_path,))
+    monkeypatch.setattr(mutation_trial, "ROUNDS", ())
+    assert mutation_trial.by_machines(None) is None
+
+
 @pytest.mark.usefixtures("short")
 def test_a_broken_contract_is_said_with_its_clause() -> None:
     altered = _altered(SLOTS, "            self.free -= 1", "            pass")
@@ -95,11 +107,21 @@ def test_a_broken_contract_is_said_with_its_clause() -> None:
 
 def test_the_example_tests_are_run_on_the_altered_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(examples, "noticed", lambda edits, name: asked.append((edits, name)))
+    monkeypatch.setattr(examples, "noticed", lambda *said: asked.append(said))
     altered = _altered(SLOTS, "            self.free -= 1", "            pass")
     mutation_trial.by_examples(altered)
-    mutation_trial.by_examples(None)
-    assert asked == [((Edit(SLOTS, altered.source, altered.altered),), "altered"), ((), "altered")]
+    mutation_trial.by_properties(None)
+    assert asked == [
+        ((Edit(SLOTS, altered.source, altered.altered),), "altered", (examples.EXAMPLES,)),
+        ((), "altered", (examples.PROPERTIES,)),
+    ]
+
+
+def test_each_of_the_two_files_is_run_alone() -> None:
+    altered = _altered(SLOTS, "            self.free -= 1", "            pass")
+    by = {suite: (_verdict(suite, altered).noticed or "").partition(":")[0] for suite in ("examples", "properties")}
+    places = examples._faults().places()
+    assert [places[by["examples"]], places[by["properties"]]] == [examples.EXAMPLES, examples.PROPERTIES]
 
 
 @pytest.mark.usefixtures("short")
@@ -181,14 +203,19 @@ def test_the_score_is_told_and_held_against_the_floors(tmp_path: Path, judged: l
     assert "the clean engine passes the machines: 0.5 CPU-seconds" in output
     assert "kept: 90 % noticed by the machines: 100.0 %" in output
     assert "points above the examples" in output
-    assert len(judged) == 42
+    assert len(judged) == 63
 
 
 def test_a_shard_goes_on_where_it_stopped(tmp_path: Path, judged: list[str]) -> None:
     assert _run(tmp_path, "--sample", "20", "--suite", "machines")[0] == mutation.NOT_KEPT
     before = len(judged)
     assert _run(tmp_path, "--sample", "20")[0] == mutation.KEPT
-    assert [word.split()[0] for word in judged[before:]] == ["machines", "examples", *["examples"] * 20]
+    assert [word.split()[0] for word in judged[before:]] == [
+        "machines",
+        "examples",
+        "properties",
+        *["examples", "properties"] * 20,
+    ]
     again = len(judged)
     assert _run(tmp_path, "--sample", "20")[0] == mutation.KEPT
     assert judged[again:] == []
