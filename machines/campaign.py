@@ -22,7 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import connection, get_context
 from pathlib import Path
 from types import FrameType
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from machines.case import Case, CaseError, from_text, save, to_text
 from machines.corpus_folder import Exchange
+from machines.covering import Branch, Covered, asked
 from machines.drift import Drift
 from machines.findability import recorded
 from machines.fingerprint import Fingerprint, ViolationKind, fingerprint
@@ -115,6 +116,13 @@ class Totals:
     """By worker: the number of the chunk behind the last one that was begun."""
     growth: Growth = field(default_factory=Growth)
     """Of ``news``, over time."""
+    reached: Growth = field(default_factory=Growth)
+    """Situations, of all machines together."""
+    branches: dict[Branch, None] = field(default_factory=dict)
+    """Of the engine: those that any worker went through, if they are counted."""
+    branches_in_all: int = 0
+    covered: Growth = field(default_factory=Growth)
+    """Of ``branches``, over time."""
     interrupted: bool = False
 
     @property
@@ -137,12 +145,17 @@ class Totals:
         self.moves += report.moves
         self.lived += report.lived
         self.news += report.news
-        self.growth.add(time.monotonic() - self.started, self.news)
         self.moves_of["fast" if report.fast else "hypothesis"] += report.moves
         self.cpu_seconds += report.cpu_seconds
         self.cases_of[report.machine] += report.cases
         self.reach_of.setdefault(report.machine, Counter()).update(report.reach)
         self.tallies_of.setdefault(report.machine, Counter()).update(report.tallies)
+        self.branches.update(dict.fromkeys(report.branches))
+        self.branches_in_all = max(self.branches_in_all, report.branches_in_all)
+        seconds = time.monotonic() - self.started
+        self.growth.add(seconds, self.news)
+        self.reached.add(seconds, sum(map(len, self.reach_of.values())))
+        self.covered.add(seconds, len(self.branches))
         if report.found is not None:
             self.add_failure(from_text(report.found), report.program, kind=report.kind)
         elif report.kind is not None and report.trouble is None:
@@ -246,6 +259,7 @@ def _work(post: _Post, pipe: connection.Connection) -> None:
     searcher = Searcher(post.plan, Underway(post.underway))
     shares = Shares(_lanes(post.plan))
     exchange = Exchange(post.plan, searcher)
+    covered = Covered()
     alone = True
     with contextlib.suppress(EOFError, BrokenPipeError):  # the campaign is gone
         for number, chunk in _chunks(post, searcher, shares):
@@ -255,7 +269,8 @@ def _work(post: _Post, pipe: connection.Connection) -> None:
             report = searcher.run(chunk)
             exchange.write(chunk)
             shares.heard(chunk.lane, report.news)
-            pipe.send(report)
+            branches, in_all = covered.news()
+            pipe.send(replace(report, branches=branches, branches_in_all=in_all))
             os.ftruncate(log, 0)
             grown = most_memory_used() > MOST_MEMORY
             if number - post.first + 1 >= post.plan.lifetime or grown:
@@ -360,7 +375,8 @@ class Campaign:
         try:
             if handler is not None:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: it must not hit a worker that still imports
-            process.start()
+            with asked(covers=self.plan.covers):
+                process.start()
         finally:
             if handler is not None:
                 signal.signal(signal.SIGINT, handler)

@@ -80,8 +80,7 @@ def page(totals: Totals, stories: Mapping[str, str]) -> str:
         f"<main>\n<h1>A campaign of {escape(', '.join(totals.plan.machines))}</h1>",
         *_figures(totals),
         "<h2>Growth</h2>",
-        "<h3>New on the model</h3>",
-        picture("New on the model", totals.growth.points),
+        *_growth(totals),
         "<h2>Failures</h2>",
         *_failures(totals, stories),
         "<h2>Reach</h2>",
@@ -106,6 +105,15 @@ def _figures(totals: Totals) -> Iterator[str]:
         f" {totals.lived / seconds:,.0f} times real time. {counted(totals.again, 'case')} played twice."
         f" Seed {totals.plan.seed}, target {escape(totals.plan.target)}.</p>"
     )
+
+
+def _growth(totals: Totals) -> Iterator[str]:
+    curves = {"New on the model": totals.growth, "Situations reached": totals.reached}
+    if totals.branches_in_all:
+        curves[f"Branches of the engine gone through, of {totals.branches_in_all:,}"] = totals.covered
+    for name, growth in curves.items():
+        yield f"<h3>{name}</h3>"
+        yield picture(name, growth.points)
 
 
 def _failures(totals: Totals, stories: Mapping[str, str]) -> Iterator[str]:

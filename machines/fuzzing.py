@@ -76,6 +76,7 @@ def fuzz(  # noqa: PLR0913  # one for each option
     harness), 2 bad input. Ctrl-C ends the search early.
     """
     from machines.campaign import Campaign  # noqa: PLC0415  # Hypothesis takes half a second to import
+    from machines.covering import can_cover  # noqa: PLC0415
     from machines.runs import Keeper, add_up, last_seed, next_chunks, read_runs  # noqa: PLC0415
     from machines.searching import Plan  # noqa: PLC0415
 
@@ -95,6 +96,7 @@ def fuzz(  # noqa: PLR0913  # one for each option
         directory=place,
         fast=workflow is None,
         again=_AGAIN,
+        covers=can_cover(),
     )
     check_out(out)
     click.echo(_announced(plan), err=True)
@@ -278,8 +280,9 @@ def _standing_at_length(totals: Totals) -> list[str]:
     lines = [_standing(totals)]
     if missing := _missing(totals):
         lines.append(f"never yet: {'; '.join(missing[:_NAMED])}{' ...' if len(missing) > _NAMED else ''}")
-    if blocks := totals.growth.blocks():
-        lines.append(f"new on the model over time: {blocks}")
+    for name, growth in (("on the model", totals.growth), ("branches", totals.covered)):
+        if (blocks := growth.blocks()).strip(growth.NOTHING):
+            lines.append(f"new {name} over time: {blocks}")
     return lines
 
 
@@ -297,6 +300,7 @@ def _standing(totals: Totals) -> str:
         f"lived {span(totals.lived)} ({totals.lived / max(seconds, 0.001):,.0f}x)",
         f"{totals.news:,} new",
         f"reach {_share(totals)}",
+        *([_branches(totals)] if totals.branches_in_all else []),
         found,
     ]
     if totals.troubles:
@@ -345,6 +349,10 @@ def _share(totals: Totals) -> str:
     return f"{goals - len(_missing(totals))} of {goals}" if goals else str(len(totals.reach))
 
 
+def _branches(totals: Totals) -> str:
+    return f"{len(totals.branches):,} of {totals.branches_in_all:,} branches of the engine"
+
+
 def tell_totals(totals: Totals) -> None:
     """How much was done."""
     seconds = max(totals.wall_seconds, 0.001)
@@ -360,6 +368,8 @@ def tell_totals(totals: Totals) -> None:
             f" lived {span(totals.lived)} of virtual time, {totals.lived / seconds:,.0f} times real time;"
             f" {counted(totals.again, 'case')} played again in a fresh process"
         )
+    if totals.branches_in_all:
+        click.echo(f"went through {_branches(totals)}, which is shown and steers nothing")
 
 
 def tell_reach(totals: Totals, *, in_full: bool = False) -> None:
@@ -469,6 +479,8 @@ def report_of(totals: Totals) -> dict[str, Json]:
         "moves_of": dict(sorted(totals.moves_of.items())),
         "played_again": totals.again,
         "news": totals.news,
+        "branches": len(totals.branches),
+        "branches_in_all": totals.branches_in_all,
         "reach": dict(sorted(totals.reach.items())),
         "missing": _missing(totals),
         "failures": [

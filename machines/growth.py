@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
-from typing import Final
+from typing import ClassVar, Final
 
 _MOST: Final = 300
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
@@ -27,6 +27,8 @@ class Growth:
     points: list[tuple[float, int]] = field(default_factory=list)
     """Seconds, and how much it was."""
     _apart: float = 0.5
+
+    NOTHING: ClassVar = _BLOCKS[0]
 
     def add(self, seconds: float, count: int) -> None:
         """Note it, if it is time."""

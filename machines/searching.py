@@ -29,6 +29,7 @@ from hypothesis.stateful import get_state_machine_test
 
 from machines.case import HARNESS, VIOLATED, Case, CaseError, carry_out, case_of, from_text, replay, to_text
 from machines.corpus import Corpus
+from machines.covering import Branch
 from machines.driving import Driver
 from machines.feeding import feed, watched
 from machines.fingerprint import ViolationKind, kind_of
@@ -74,6 +75,8 @@ class Plan:
     """Whether the fast front end searches too."""
     again: int = 0
     """One case of so many is played a second time, in a fresh process; none: 0."""
+    covers: bool = False
+    """Whether workers count the branches of the engine that they go through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,9 @@ class Report:
     """How much of the model was reached that this process had not reached before."""
     again: tuple[str, ...] = ()
     """Cases to be played again, as text."""
+    branches: tuple[Branch, ...] = ()
+    """Of the engine: those that this process had not been through before."""
+    branches_in_all: int = 0
 
 
 def derive(campaign: int, worker: int, number: int, machine: str) -> int:

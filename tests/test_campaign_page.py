@@ -29,6 +29,9 @@ def totals(tmp_path: Path) -> Totals:
     found.reach_of["lifecycle"] = Counter({"an execution started": 40})
     for second in range(30):
         found.growth.add(second, second * second)
+        found.reached.add(second, second)
+        found.covered.add(second, 2 * second)
+    found.branches_in_all = 1200
     case = load(WITNESSES / f"{BUG.name}.json")
     found.add_failure(case, ("run a",), 3)
     found.add_trouble(Trouble("worker", "worker <0> was ended by SIGKILL"))
@@ -47,7 +50,8 @@ def test_it_shows_what_was_found_and_links_the_stories(
     assert "3 times" in first
     assert second == "worker: worker <0> was ended by SIGKILL, 1 time."
     assert browser.count("tbody tr") > 50
-    assert browser.count("polyline") == 1
+    assert browser.count("polyline") == 3
+    assert "Branches of the engine gone through, of 1,200" in browser.texts("h3")
     ground = browser.run("return getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)")
     assert (sum(ground) < 300) == (theme == "dark")
     assert browser.faults() == []
