@@ -75,7 +75,7 @@ $(READY): requirements.lock pyproject.toml
 lock: ## Resolve the dependencies again (ARGS=--upgrade takes the newest; needs uv, and installs it)
 	@$(ENVIRONMENT)
 	@$(PIP) install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra service --group dev --generate-hashes \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra cluster --extra service --group dev --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
 		--output-file requirements.lock $(ARGS) pyproject.toml
 

@@ -11,12 +11,9 @@ minimal moves but for their arguments. What was not made small counts with what 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import itertools
 import os
-import resource
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -29,7 +26,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from machines.case import Case, CaseError, from_text, save, to_text
-from machines.corpus_folder import Exchange
+from machines.corpus_folder import exchange_of
 from machines.covering import Branch, Covered, asked
 from machines.drift import Drift
 from machines.findability import recorded
@@ -38,29 +35,25 @@ from machines.growth import Growth
 from machines.searching import Chunk, Plan, Report, Searcher, Trouble, derive
 from machines.shares import Lane, Shares
 from machines.underway import Underway, left_in, name_of
-from machines.workers import begin, most_memory_used
+from machines.workers import MOST_MEMORY, begin, confine, fate, most_memory_used
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-EXAMPLES: Final = 150
+EXAMPLES = 150
 """Cases of a chunk, where time does not decide."""
 SMALLEST: Final = 3
 LARGEST: Final = 250
 LARGEST_FAST: Final = 2500
-CHUNK_SECONDS: Final = 1.5
-MOST_MEMORY: Final = 700 * 1024
-"""KiB of memory at which a worker is replaced, however young."""
-MEMORY: Final = 6 * 1024**3
-"""Bytes of address space that a worker may have: what goes beyond is a MemoryError in the case under way."""
+CHUNK_SECONDS = 1.5
 GRACE = 20.0
 """Seconds that a worker gets to end its chunk; then it is ended."""
 SILENCE = 300.0
 """Seconds without a word after which a worker counts as hanging."""
-_DEATHS: Final = 3
+DEATHS: Final = 3
 """Workers that may die one after the other without a word, before nobody takes their place."""
-_TICK: Final = 0.2
-_TAIL: Final = 20_000
+TICK: Final = 0.2
+TAIL: Final = 20_000
 """Characters of a lost worker's log that are kept: a dump of a hundred frames, wherever their files lie."""
 _DONE: Final = "done"
 _SUCCESSOR: Final = "successor"
@@ -247,18 +240,10 @@ class _Post:
 def _work(post: _Post, pipe: connection.Connection) -> None:
     """Search until told to stop, or until it is time for a successor. The life of a worker process."""
     begin()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    log = os.open(post.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-        os.dup2(log, stream.fileno())
-    faulthandler.register(signal.SIGUSR1, file=log, all_threads=True)
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    if hard == resource.RLIM_INFINITY or hard > MEMORY:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
+    log = confine(Path(post.log))
     searcher = Searcher(post.plan, Underway(post.underway))
-    shares = Shares(_lanes(post.plan))
-    exchange = Exchange(post.plan, searcher)
+    shares = Shares(lanes_of(post.plan))
+    exchange = exchange_of(searcher)
     covered = Covered()
     alone = True
     with contextlib.suppress(EOFError, BrokenPipeError):  # the campaign is gone
@@ -270,7 +255,7 @@ def _work(post: _Post, pipe: connection.Connection) -> None:
             exchange.write(chunk)
             shares.heard(chunk.lane, report.news)
             branches, in_all = covered.news()
-            pipe.send(replace(report, branches=branches, branches_in_all=in_all))
+            pipe.send(replace(exchange.told(report), branches=branches, branches_in_all=in_all))
             os.ftruncate(log, 0)
             grown = most_memory_used() > MOST_MEMORY
             if number - post.first + 1 >= post.plan.lifetime or grown:
@@ -279,7 +264,8 @@ def _work(post: _Post, pipe: connection.Connection) -> None:
         pipe.send(_DONE if alone else _SUCCESSOR)
 
 
-def _lanes(plan: Plan) -> list[Lane]:
+def lanes_of(plan: Plan) -> list[Lane]:
+    """The ways of searching: both front ends over every machine, or Hypothesis alone."""
     return [(machine, fast) for fast in (True, False)[not plan.fast :] for machine in plan.machines]
 
 
@@ -385,7 +371,7 @@ class Campaign:
 
     def _listen(self) -> None:
         by_pipe: dict[Any, _Worker] = {worker.pipe: worker for worker in self._workers}
-        for pipe in connection.wait(list(by_pipe), timeout=_TICK):
+        for pipe in connection.wait(list(by_pipe), timeout=TICK):
             worker = by_pipe[pipe]
             try:
                 word = worker.pipe.recv()
@@ -439,14 +425,14 @@ class Campaign:
         self._workers.remove(worker)
         worker.pipe.close()
         log = Path(worker.post.log)
-        tail = log.read_text(encoding="utf-8", errors="replace")[-_TAIL:] if log.exists() else ""
+        tail = log.read_text(encoding="utf-8", errors="replace")[-TAIL:] if log.exists() else ""
         code = process.exitcode or 0
-        why = "did not end its chunk in time and was ended" if how == "hung" else _fate(code)
+        why = "did not end its chunk in time and was ended" if how == "hung" else fate(code)
         case = left_in(worker.post.underway, f"worker {worker.post.worker} {why}")
         text = None if case is None else to_text(case)
         self.totals.add_trouble(Trouble("worker", f"worker {worker.post.worker} {why}", tail, text))
         self._deaths[worker.post.worker] += 1
-        if self._deaths[worker.post.worker] < _DEATHS:
+        if self._deaths[worker.post.worker] < DEATHS:
             self._succeed(worker, worker.post.first + worker.chunks + 1)  # not the chunk that ended it
 
     def _succeed(self, worker: _Worker, first: int) -> None:
@@ -476,9 +462,3 @@ class Campaign:
 
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
-
-
-def _fate(code: int) -> str:
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"ended of itself with exit status {code}"

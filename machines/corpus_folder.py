@@ -1,36 +1,89 @@
-"""A campaign's corpus as a folder: each worker puts in what it kept, and takes out what others did.
+"""What workers share of a campaign's corpus: each puts in what it kept, and takes out what others did.
 
-Rule 1: files are written whole, and named by what the program is: two workers that find the same write the same file.
+Rule 1: a case is named by what its program is: two workers that find the same put in the same.
 Rule 2: where cases are counted and not seconds, each worker keeps to itself, so that the same seed does the same.
 Rule 3: what cannot be read or written costs a search nothing: it is passed over.
+Rule 4: it is a folder, whose files are written whole; or a place that needs no common disk (`machines.sharing`).
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from machines.case import CaseError, load, save
+from machines.case import Case, CaseError, load, to_text
 from machines.corpus import MOST, Kept
-from machines.searching import Chunk, Plan, Searcher
+from machines.files import write_whole
+from machines.searching import Chunk, Plan, Report, Searcher, Trouble
 
 _EVERY: Final = 20
 """Chunks of a machine between two looks at what others have found."""
 _ROOM: Final = 4 * MOST
-"""Files of a machine beyond which nothing is put in."""
+"""Cases of a machine beyond which nothing is put in."""
 _AT_ONCE: Final = MOST // 4
-"""Files that are taken in at a time."""
+"""Cases that are taken in at a time."""
+
+
+class Place(Protocol):
+    """Where a corpus is that several search with."""
+
+    def names(self, machine: str) -> list[str]:
+        """What is there, in order."""
+        ...
+
+    def read(self, machine: str, names: Iterable[str]) -> list[Case]:
+        """Those of them that can be read."""
+        ...
+
+    def put(self, machine: str, texts: Mapping[str, str], most: int) -> None:
+        """Add what is not there yet, as long as there are not so many."""
+        ...
+
+
+class Folder:
+    """A corpus as files: MACHINE/NAME."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def names(self, machine: str) -> list[str]:
+        """What is there, in order."""
+        return sorted(path.name for path in (self._path / machine).glob("*.json"))
+
+    def read(self, machine: str, names: Iterable[str]) -> list[Case]:
+        """Those of them that can be read."""
+        found = []
+        for name in names:
+            with contextlib.suppress(CaseError):
+                found.append(load(self._path / machine / name))
+        return found
+
+    def put(self, machine: str, texts: Mapping[str, str], most: int) -> None:
+        """Add what is not there yet, as long as there are not so many."""
+        place = self._path / machine
+        with contextlib.suppress(OSError):
+            place.mkdir(parents=True, exist_ok=True)
+            known = set(self.names(machine))
+            new = [name for name in texts if name not in known]
+            for name in new[: max(most - len(known), 0)]:
+                write_whole(place / name, texts[name])
 
 
 class Exchange:
-    """One worker's way to the folder."""
+    """One worker's way to what is shared."""
 
-    def __init__(self, plan: Plan, searcher: Searcher) -> None:
-        self._folder = plan.directory / "corpus"
+    def __init__(self, plan: Plan, searcher: Searcher, place: Place | None = None) -> None:
+        """``place``: where it is, if not in the campaign's folder."""
+        self._place = place or Folder(plan.directory / "corpus")
+        self._silent = False
+        """Whether it has been told that the place is gone."""
         self._shared = plan.fast and plan.cases is None
         self._searcher = searcher
-        self._seen: dict[Path, None] = {}
+        self._seen: dict[str, dict[str, None]] = {}
+        """By machine."""
         self._written: dict[str, dict[int, Kept]] = {}
         """By machine, by identity: to name a case costs as much as to play it."""
         self._chunks: dict[str, int] = {}
@@ -40,29 +93,41 @@ class Exchange:
         number = self._chunks[chunk.machine] = self._chunks.get(chunk.machine, -1) + 1
         if not (self._shared and chunk.fast) or number % _EVERY:
             return
-        new = [path for path in sorted(self._place(chunk).glob("*.json")) if path not in self._seen][:_AT_ONCE]
+        seen = self._seen.setdefault(chunk.machine, {})
+        new = [name for name in self._place.names(chunk.machine) if name not in seen][:_AT_ONCE]
+        seen.update(dict.fromkeys(new))
         corpus = self._searcher.corpus_of(chunk.machine)
-        for path in new:
-            self._seen[path] = None
-            with contextlib.suppress(CaseError):
-                case = load(path)
-                corpus.unplayed.append(Kept(case.lines, case.max_concurrent_steps, case.machine, case.target))
+        for case in self._place.read(chunk.machine, new):
+            corpus.unplayed.append(Kept(case.lines, case.max_concurrent_steps, case.machine, case.target))
 
     def write(self, chunk: Chunk) -> None:
         """After a chunk: put in what is new."""
-        place = self._place(chunk)
         if not self._shared or chunk.machine not in self._searcher.corpora:
             return
         corpus, written = self._searcher.corpora[chunk.machine], self._written.get(chunk.machine, {})
         if new := [kept for kept in corpus.kept if id(kept) not in written]:
-            with contextlib.suppress(CaseError, OSError):
-                place.mkdir(parents=True, exist_ok=True)
-                room = _ROOM - len(list(place.glob("*.json")))
-                for kept in new[: max(room, 0)]:
-                    self._seen[path := place / kept.name] = None
-                    if not path.exists():
-                        save(kept.as_case(), path)
+            texts = {}
+            for kept in new:
+                with contextlib.suppress(CaseError):
+                    texts[kept.name] = to_text(kept.as_case())
+            self._seen.setdefault(chunk.machine, {}).update(dict.fromkeys(texts))
+            self._place.put(chunk.machine, texts, _ROOM)
             self._written[chunk.machine] = {id(kept): kept for kept in corpus.kept}
 
-    def _place(self, chunk: Chunk) -> Path:
-        return self._folder / chunk.machine
+    def told(self, report: Report) -> Report:
+        """A report, which also says that the place is gone if nobody has said so, and it is about nothing else."""
+        link = self._searcher.link
+        if link is None or not link.lost or self._silent or report.kind is not None or report.trouble is not None:
+            return report
+        self._silent = True
+        sentence = f"{link.address} does not answer, and nothing is shared any more"
+        return replace(report, trouble=Trouble("redis", sentence, link.lost))
+
+
+def exchange_of(searcher: Searcher) -> Exchange:
+    """A searcher's exchange: on its server if it has one, else in the campaign's folder."""
+    if searcher.link is None:
+        return Exchange(searcher.plan, searcher)
+    from machines.sharing import SharedCorpus  # noqa: PLC0415  # the extra may be missing
+
+    return Exchange(searcher.plan, searcher, SharedCorpus(searcher.link))

@@ -56,6 +56,8 @@ _LONGEST: Final = 1000
 @click.option("--target", metavar="MODULE:FACTORY", help="An engine other than the built-in one.")
 @click.option("--dir", "directory", metavar="DIR", default=".lockstep", show_default=True, help="Where cases are kept.")
 @click.option("--resume", is_flag=True, help="Go on where the runs in DIR stopped, and count them in.")
+@click.option("--cluster", metavar="ADDRESS", help="Search on a cluster of Dask, at tcp://HOST:PORT (docs/cluster.md).")
+@click.option("--redis", metavar="ADDRESS", help="Share the corpus through a server, at redis://HOST:PORT/DB.")
 @click.option("--json", "out", metavar="OUT", help="Write the report to this file as JSON.")
 def fuzz(  # noqa: PLR0913  # one for each option
     *,
@@ -68,6 +70,8 @@ def fuzz(  # noqa: PLR0913  # one for each option
     target: str | None,
     directory: str,
     resume: bool,
+    cluster: str | None,
+    redis: str | None,
     out: str | None,
 ) -> int:
     """Search for a case that breaks the contract.
@@ -75,11 +79,12 @@ def fuzz(  # noqa: PLR0913  # one for each option
     What is found is minimised and kept as a case file. Exit status: 0 nothing found, 1 a violation (or trouble with the
     harness), 2 bad input. Ctrl-C ends the search early.
     """
-    from machines.campaign import Campaign  # noqa: PLC0415  # Hypothesis takes half a second to import
+    from machines.cluster_options import campaign_of, check_given, cluster_at, with_workers  # noqa: PLC0415  # uses us
     from machines.covering import can_cover  # noqa: PLC0415
     from machines.runs import Keeper, add_up, last_seed, next_chunks, read_runs  # noqa: PLC0415
     from machines.searching import Plan  # noqa: PLC0415
 
+    check_given(cluster, redis, workers, cases)
     place = directory_named(directory)
     earlier = list(read_runs(place).values()) if resume else []
     if seed is None:
@@ -97,17 +102,20 @@ def fuzz(  # noqa: PLR0913  # one for each option
         fast=workflow is None,
         again=_AGAIN,
         covers=can_cover(),
+        redis=redis,
     )
     check_out(out)
-    click.echo(_announced(plan), err=True)
     keeper = Keeper(place)
-    with Progress() as progress:
+    with cluster_at(cluster, plan) as client:
+        plan = with_workers(plan, client)
+        click.echo(_announced(plan), err=True)
+        with Progress() as progress:
 
-        def watch(totals: Totals) -> None:
-            progress.show(totals)
-            keeper.look(totals)
+            def watch(totals: Totals) -> None:
+                progress.show(totals)
+                keeper.look(totals)
 
-        totals = Campaign(plan, watch, next_chunks(earlier, seed)).run()
+            totals = campaign_of(plan, client, watch, next_chunks(earlier, seed)).run()
     keeper.write(totals)
     if earlier:
         click.echo(f"with {counted(len(earlier), 'earlier run')}:")

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis.errors import HypothesisException
@@ -44,6 +44,9 @@ from machines.target import TargetFactory
 from machines.underway import Underway, noting
 from machines.world import ContractViolated
 from model.judge import Violation
+
+if TYPE_CHECKING:
+    from machines.sharing import Link
 
 Json: TypeAlias = Any
 
@@ -77,6 +80,8 @@ class Plan:
     """One case of so many is played a second time, in a fresh process; none: 0."""
     covers: bool = False
     """Whether workers count the branches of the engine that they go through."""
+    redis: str | None = None
+    """The server through which searches share what they know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,8 @@ class Trouble:
     """Something went wrong, and not with the engine's contract."""
 
     kind: str
-    """``harness error`` (an exception in a case), ``hypothesis``, ``worker``, ``drift`` or ``case file``."""
+    """``harness error`` (an exception in a case), ``hypothesis``, ``worker``, ``drift``, ``case file``, ``cluster`` or
+    ``redis``."""
     message: str
     details: str = ""
     case: str | None = None
@@ -156,6 +162,10 @@ class Searcher:
         self.plan = plan
         self.corpora: dict[str, Corpus] = {}
         """By machine."""
+        self.link = _link_to(plan.redis)
+        """The server that is shared with others, if there is one."""
+        self._remembered: dict[str, None] = {}
+        """Machines whose known failures have been tried."""
         self._underway = underway
         self.factories: dict[str, TargetFactory] = {}
         """By machine: what makes its target."""
@@ -173,6 +183,11 @@ class Searcher:
         """The machine of the chunk."""
         self._last: WorldMachine | None = None
         self._seconds_a_case: dict[Lane, float] = {}
+
+    def hear(self, came: Mapping[ViolationKind, int]) -> None:
+        """What somebody who hears of several searchers has heard: how often violations of each kind came."""
+        own = {kind: times for kind, times in self._came.items() if kind[0] == HARNESS}
+        self._came = Counter({**came, **own})
 
     def pace(self, seconds: float, smallest: int, largest: int, deadline: float | None, lane: Lane) -> int:
         """Say how many cases take so many seconds, going by the lane's last chunk; 0 if there is no time left."""
@@ -212,14 +227,26 @@ class Searcher:
         machine = self._machine(chunk.machine, swarm=chunk.swarm)
         if self.plan.fast:
             machine = watched(machine)
-        test = get_state_machine_test(machine, settings=explicit_settings(chunk.examples))
+        # A test that is given a seed loses its database; a machine's seed leaves it to the test.
+        test = get_state_machine_test(seed(chunk.seed)(machine), settings=self._settings(chunk))
         try:
-            seed(chunk.seed)(test)()
+            test()
         except ContractViolated as violated:
             return self._look_into(report, violated.violation)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is told
             return self._explain(report, error)
         return report
+
+    def _settings(self, chunk: Chunk) -> settings:
+        """Those of a chunk; with a database, the first chunk of a machine tries what others have found before."""
+        chosen = explicit_settings(chunk.examples)
+        if self.link is None:
+            return chosen
+        from machines.sharing import SharedExamples  # noqa: PLC0415  # the extra may be missing
+
+        phases = [Phase.generate] if chunk.machine in self._remembered else [Phase.reuse, Phase.generate]
+        self._remembered[chunk.machine] = None
+        return settings(chosen, phases=phases, database=SharedExamples(self.link, chunk.machine))
 
     def _drive(self, chunk: Chunk, report: Report) -> Report:
         """Let the fast driver make the cases."""
@@ -348,6 +375,14 @@ def explicit_settings(examples: int) -> settings:
         suppress_health_check=list(HealthCheck),
         verbosity=Verbosity.quiet,
     )
+
+
+def _link_to(address: str | None) -> Link | None:
+    if address is None:
+        return None
+    from machines.sharing import Link  # noqa: PLC0415  # the extra may be missing
+
+    return Link(address)
 
 
 def _program(case: Case) -> str:

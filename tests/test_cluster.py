@@ -1,0 +1,369 @@
+"""A campaign on a cluster: real schedulers and workers of Dask; some die, and nothing that was found is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from machines import campaign, cluster, cluster_task
+from machines.campaign import Totals
+from machines.case import carry_out as carry_out_case
+from machines.case import from_text, load
+from machines.cluster import ClusterCampaign, ClusterError, connected, threads
+from machines.cluster_child import Tasks
+from machines.cluster_task import Identity, Task, carry_out, dismiss, identity, introduce
+from machines.runs import document_of, read_runs
+from machines.searching import Plan
+from machines.targets.builtin import builtin
+from machines.underway import Underway
+from tests.cluster import BOUND, Processes, free_port, redis_server, scheduler, until, worker
+from tests.command_line import ROOT, called
+
+pytestmark = pytest.mark.xdist_group("cluster")  # one cluster for all
+
+PLANTED = """
+import os
+import signal
+from pathlib import Path
+
+from machines.targets.builtin import BuiltinTarget
+
+OURS = os.environ.get("LOCKSTEP_TEST_CLUSTER") == "yes"
+KILLED = Path(__file__).with_name("killed")
+
+
+class Rare(BuiltinTarget):
+    async def cancel(self, execution):
+        found = await super().cancel(execution)
+        if self.report(execution)["status"] == "COMPLETED":
+            return True
+        return found
+
+
+class RareAndDeadly(Rare):
+    async def pause(self, execution):
+        if OURS and not KILLED.exists():
+            KILLED.touch()
+            os.kill(os.getppid(), signal.SIGKILL)  # the worker of the cluster
+        return await super().pause(execution)
+
+
+class Deadly(BuiltinTarget):
+    async def cancel(self, execution):
+        os.kill(os.getppid(), signal.SIGKILL)
+        os._exit(1)
+
+
+class Killed(BuiltinTarget):
+    async def pause(self, execution):
+        os.write(2, b"farewell")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Endless(BuiltinTarget):
+    async def pause(self, execution):
+        while True:
+            pass
+"""
+
+
+@dataclass
+class Cluster:
+    """A scheduler, and two machines with two workers each."""
+
+    address: str
+    folder: Path
+    processes: Processes
+    scheduler: Any
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Engines with planted bugs, to be had as targets by name, here and on the cluster."""
+    folder = tmp_path_factory.mktemp("cluster")
+    (folder / "planted_far.py").write_text(PLANTED)
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="module")
+def processes(planted: Path) -> Iterator[Processes]:
+    found = Processes(
+        {
+            "PYTHONPATH": os.pathsep.join([str(planted), str(ROOT)]),
+            "LOCKSTEP_TEST_CLUSTER": "yes",
+            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+        }
+    )
+    yield found
+    found.end()
+
+
+@pytest.fixture(scope="module")
+def far(processes: Processes, planted: Path) -> Cluster:
+    begun, address = scheduler(processes, planted / "scheduler")
+    for machine in ("one", "another"):
+        worker(processes, planted / machine, address, "--nworkers", "2")
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(4, timeout=BOUND)
+    return Cluster(address, planted, processes, begun)
+
+
+def plan_for(target: str, cases: int | None, directory: Path) -> Plan:
+    return Plan(5, machines=("lifecycle",), cases=cases, fast=True, target=target, directory=directory)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of a few cases."""
+    monkeypatch.setattr(campaign, "EXAMPLES", 6)
+
+
+def told(totals: Totals) -> dict[str, Any]:
+    """What of a campaign must not depend on who carried it out: all but the time, and the order of what came."""
+    run = document_of(totals)
+    failures = [(failure["count"], failure["program"], failure["case"]["digest"]) for failure in run["failures"]]
+    same = ("seed", "target", "moves", "news", "cases_of", "moves_of", "reach_of", "tallies_of")
+    return {name: run[name] for name in same} | {"lived": round(run["lived"], 6), "failures": sorted(failures)}
+
+
+def allow_no_failure(dask_scheduler: Any) -> None:
+    """Let a chunk end no more than one worker."""
+    dask_scheduler.allowed_failures = 0
+
+
+# A task
+
+
+def task(number: int, target: str = "builtin", examples: int | None = 5, *, fast: bool = True) -> Task:
+    plan = Plan(5, machines=("lifecycle",), cases=examples, fast=True, target=target)
+    return Task("test", number, ("lifecycle", fast), plan, identity(), examples)
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "hypothesis"])
+def test_a_task_is_a_function_of_its_plan_and_number(tmp_path: Path, *, fast: bool) -> None:
+    first, second = (Tasks(Underway(tmp_path / name)) for name in "ab")
+    second.carry_out(task(1, fast=fast))
+    (one,), (other,) = (tasks.carry_out(task(0, fast=fast)) for tasks in (first, second))
+    assert replace(one, cpu_seconds=0) == replace(other, cpu_seconds=0)
+    assert one.cases >= 5
+
+
+def test_a_child_that_dies_leaves_its_case(planted: Path) -> None:
+    carried = carry_out(task(0, "planted_far:Killed", 60))
+    assert carried.reports == ()
+    assert carried.lost is not None
+    assert carried.lost.message.endswith(" was ended by SIGKILL")
+    assert "farewell" in carried.lost.details
+    assert carried.lost.case is not None
+    case = from_text(carried.lost.case)
+    assert any(type(line.move).__name__ == "Pause" for line in case.lines)
+    assert carry_out_case(case.lines, builtin, case.max_concurrent_steps).error is None
+
+
+def test_a_child_waits_for_the_next_task_and_is_ended(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = carry_out(task(0))
+    assert sum(report.cases for report in first.reports) == 5
+    (child,) = cluster_task._idle
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(carry_out, task(1, "planted_far:Endless", 60))
+        while cluster_task._idle:
+            assert not waiting.done()
+        dismiss("another")
+        assert not waiting.done()
+        dismiss("test")
+        ended = waiting.result()
+    assert ended.lost is not None
+    assert ended.lost.message.endswith(" was ended by SIGKILL")
+    assert cluster_task._all == {}
+    assert not child.folder.exists()
+    carry_out(task(0))
+    (child,) = cluster_task._idle
+    old = task(0)
+    carry_out(replace(old, plan=replace(old.plan, lifetime=2)))
+    assert not child.folder.exists()
+    assert cluster_task._all == {}
+    monkeypatch.setattr(cluster_task, "PATIENCE", 0.1)
+    hung = carry_out(task(1, "planted_far:Endless", 60))
+    assert hung.lost is not None
+    assert hung.lost.message.endswith(" did not end its chunk in time and was ended")
+
+
+def test_whoever_is_another_carries_out_nothing() -> None:
+    other = Identity("CPython 3.9", "0.0.9 (abc)")
+    carried = carry_out(replace(task(0), like=other))
+    assert carried.reports == ()
+    ours = identity()
+    assert carried.misfit.endswith(
+        f": Python {ours.python}, not CPython 3.9; Lockstep {ours.lockstep}, not 0.0.9 (abc)"
+    )
+    assert introduce(ours, "builtin", None) == []
+    (no_target, no_server) = introduce(ours, "nowhere:none", f"redis://127.0.0.1:{free_port()}/0")
+    assert "there is no module nowhere" in no_target
+    assert "does not answer: ConnectionError" in no_server
+
+
+# On a cluster
+
+
+@pytest.mark.usefixtures("small")
+def test_four_workers_find_what_one_does_though_one_of_them_dies(far: Cluster, tmp_path: Path) -> None:
+    plan = plan_for("planted_far:RareAndDeadly", 36, tmp_path / "alone")
+    alone, tasks = Totals(plan), Tasks(Underway(tmp_path / "case"))
+    for number in range(6):
+        lane = "lifecycle", number % 2 == 0
+        for report in tasks.carry_out(Task("alone", number, lane, plan, identity(), 6)):
+            alone.add(report)
+    plan = replace(plan, directory=tmp_path / "far")
+    with connected(far.address, plan.target, None) as client:
+        assert threads(client) == 4
+        together = ClusterCampaign(plan, client).run()
+    assert (far.folder / "killed").exists()
+    assert told(together) == told(alone)
+    assert together.troubles == alone.troubles == {}
+    assert together.hits > 1
+    assert together.cases >= 36
+    assert together.chunks == {0: 6}
+    assert [path.name for path in tmp_path.glob("far/*")] == ["cases"]
+    assert len(list((tmp_path / "far" / "cases").iterdir())) == len(together.failures)
+    for failure in together.failures.values():
+        assert failure.path is not None
+        assert load(failure.path).digest == failure.case.digest
+
+
+@pytest.mark.usefixtures("small")
+def test_a_chunk_that_ends_worker_after_worker_is_told_of(
+    far: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with connected(far.address, "builtin", None) as client:
+        client.run_on_scheduler(allow_no_failure)
+    options = ("--cases", "6", "--machine", "lifecycle", "--seed", "5", "--target", "planted_far:Deadly")
+    status, said, progress = called(capsys, "fuzz", "--cluster", far.address, *options)
+    assert status == 1
+    assert "4 workers, seed 5" in progress
+    assert "\nworker: a chunk ended 2 workers of the cluster, one after the other (1 time)\n" in said
+    assert "  chunk 0 of seed 5: lifecycle, by the fast driver; the last one was " in said
+    assert [run["chunks"] for run in read_runs(tmp_path / ".lockstep").values()] == [{"0": 1}]
+
+
+def test_another_lockstep_is_refused_by_the_name_of_its_worker(far: Cluster, tmp_path: Path) -> None:
+    for package in ("engine", "machines", "model"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "engine" / "__init__.py").open("a") as file:
+        file.write("# changed\n")
+    child = worker(far.processes, tmp_path / "place", far.address, "--no-nanny", PYTHONPATH=str(tmp_path))
+
+    def refused() -> str | None:
+        try:
+            with connected(far.address, "planted_far:Rare", None):
+                return None
+        except ClusterError as error:
+            return str(error)
+
+    sentence = until(refused, child, "a worker that cannot take part")
+    assert re.fullmatch(
+        r"worker tcp://\S+: Lockstep \S+ \(\w+\), not \S+ \(\w+\), there is no module planted_far .*", sentence
+    )
+    child.kill()
+    child.wait()
+    until(lambda: refused() is None, far.scheduler, "the others alone")
+
+
+def test_what_was_found_outlives_the_server_and_the_scheduler(
+    far: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one, since it ends the cluster."""
+    monkeypatch.setattr(campaign, "CHUNK_SECONDS", 0.2)
+    server, hits = redis_server(far.processes, tmp_path / "redis"), 0
+
+    def watch(totals: Totals) -> None:
+        nonlocal hits
+        if server.process.poll() is None:
+            if server.redis.hlen("lockstep:corpus:lifecycle") > 5:
+                server.kill()
+        elif totals.troubles and totals.failures and not hits:
+            hits = totals.hits
+            far.scheduler.kill()
+
+    plan = replace(plan_for("planted_far:Rare", None, tmp_path), seconds=200, redis=server.address)
+    with connected(far.address, plan.target, plan.redis) as client:
+        totals = ClusterCampaign(plan, client, watch, {0: 100}).run()
+    first, last = [entry.trouble.message for entry in totals.troubles.values()]
+    assert first == f"{server.address} does not answer, and nothing is shared any more"
+    assert last.startswith(f"the scheduler at {far.address} is gone; chunks that were under way and are not counted: ")
+    assert totals.hits >= hits > 0
+    assert totals.chunks[0] > 100
+    assert all(failure.path is not None and failure.path.exists() for failure in totals.failures.values())
+    assert totals.wall_seconds < 190
+
+
+def test_whoever_is_no_scheduler_is_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    monkeypatch.chdir(tmp_path)
+    status, _, said = called(capsys, "fuzz", "--cluster", f"tcp://127.0.0.1:{free_port()}")
+    assert status == 2
+    assert ": no scheduler of Dask answers: OSError: Timed out" in said
+    assert said.count("\n") == 1
+
+
+# What is given
+
+
+def test_every_fault_of_the_addresses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = (
+        "--cluster",
+        "tcp://me@:99999/x",
+        "--redis",
+        "redis://u:secret@host/one?a",
+        "--workers",
+        "2",
+        "--cases",
+        "9",
+    )
+    status, _, said = called(capsys, "fuzz", *given)
+    assert status == 2
+    for fault in (
+        "--cluster tcp://:99999/x: names no host",
+        "has a port that is no number from 1 to 65535",
+        "takes no user",
+        "takes no path, not 'x'",
+        "--redis redis://host/one?a: names no port",
+        "names a database by its number, not 'one'",
+        "takes nothing behind ? or #",
+        "--workers: a cluster has the workers that it has",
+        "--redis: where --cases are counted, nothing is shared: give --seconds",
+    ):
+        assert fault in said
+    assert "secret" not in said
+    assert list(tmp_path.iterdir()) == []
+    for address in ("127.0.0.1:8786", "http://host:1", "tcp://[::1"):
+        assert called(capsys, "fuzz", "--cluster", address)[0] == 2
+
+
+@pytest.mark.parametrize(("module", "option"), [("distributed", "--cluster"), ("redis", "--redis")])
+def test_the_extra_that_is_missing_is_named(
+    module: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, module, None)
+    address = {"distributed": "tcp://127.0.0.1:1", "redis": "redis://127.0.0.1:1/0"}[module]
+    status, _, said = called(capsys, "fuzz", option, address)
+    assert status == 2
+    assert f"{module} is not installed: pip install 'workflow-lockstep[cluster]'" in said
