@@ -54,26 +54,26 @@ class Identity:
 
     python: str
     lockstep: str
+    hypothesis: str
 
     def differs(self, other: Identity) -> list[str]:
         """In what it is not like another one."""
-        found = []
-        if self.python != other.python:
-            found.append(f"Python {self.python}, not {other.python}")
-        if self.lockstep != other.lockstep:
-            found.append(f"Lockstep {self.lockstep}, not {other.lockstep}")
-        return found
+        ours = {"Python": self.python, "Lockstep": self.lockstep, "Hypothesis": self.hypothesis}
+        theirs = other.python, other.lockstep, other.hypothesis
+        pairs = zip(ours.items(), theirs, strict=True)
+        return [f"{name} {mine}, not {its}" for (name, mine), its in pairs if mine != its]
 
 
 @cache
 def identity() -> Identity:
-    """That of this process: the Python without its last number, and Lockstep with a digest of its sources."""
+    """That of this process: the Python without its last number, Lockstep with a digest of its sources."""
     digest, root = hashlib.sha256(), Path(__file__).parent.parent
     for package in ("engine", "machines", "model"):
         for path in sorted((root / package).rglob("*.py")):
             digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
     python = f"{platform.python_implementation()} {sys.version_info.major}.{sys.version_info.minor}"
-    return Identity(python, f"{versions()['lockstep']} ({digest.hexdigest()[:12]})")
+    lockstep = f"{versions()['lockstep']} ({digest.hexdigest()[:12]})"
+    return Identity(python, lockstep, versions()["hypothesis"])
 
 
 def introduce(like: Identity, target: str, redis: str | None) -> list[str]:

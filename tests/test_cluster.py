@@ -21,7 +21,7 @@ from machines.case import carry_out as carry_out_case
 from machines.case import from_text, load
 from machines.cluster import ClusterCampaign, ClusterError, connected, threads
 from machines.cluster_child import Tasks
-from machines.cluster_task import Identity, Task, carry_out, dismiss, identity, introduce
+from machines.cluster_task import Task, carry_out, dismiss, identity, introduce
 from machines.runs import document_of, read_runs
 from machines.searching import Plan
 from machines.targets.builtin import builtin
@@ -201,7 +201,7 @@ def test_a_child_waits_for_the_next_task_and_is_ended(planted: Path, monkeypatch
 
 
 def test_whoever_is_another_carries_out_nothing() -> None:
-    other = Identity("CPython 3.9", "0.0.9 (abc)")
+    other = replace(identity(), python="CPython 3.9", lockstep="0.0.9 (abc)")
     carried = carry_out(replace(task(0), like=other))
     assert carried.reports == ()
     ours = identity()
@@ -220,11 +220,11 @@ def test_whoever_is_another_carries_out_nothing() -> None:
 @pytest.mark.usefixtures("small")
 def test_four_workers_find_what_one_does_though_one_of_them_dies(far: Cluster, tmp_path: Path) -> None:
     plan = plan_for("planted_far:RareAndDeadly", 36, tmp_path / "alone")
-    alone, tasks = Totals(plan), Tasks(Underway(tmp_path / "case"))
+    alone = Totals(plan)
     for number in range(6):
-        lane = "lifecycle", number % 2 == 0
-        for report in tasks.carry_out(Task("alone", number, lane, plan, identity(), 6)):
+        for report in carry_out(Task("alone", number, ("lifecycle", number % 2 == 0), plan, identity(), 6)).reports:
             alone.add(report)
+    dismiss("alone")
     plan = replace(plan, directory=tmp_path / "far")
     with connected(far.address, plan.target, None) as client:
         assert threads(client) == 4
