@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -31,6 +32,7 @@ PATIENCE: Final = 10.0
 _LIMITS: Final = Limits(rate=1e9, burst=10**9, patience=PATIENCE)
 _PAGE: Final = 7
 """Events of a page when a journal is read: few, so that there are several."""
+_STARTS: Final = 9
 _HOST: Final = (b"host", b"service")
 _ENDED, _STOPPING, _BROKEN, _REFUSED = 1000, 1001, 1011, 1008
 
@@ -76,10 +78,19 @@ class ServiceTarget(BuiltinTarget):
         store = self.journal(ports, self._journal)
         assert isinstance(store, ObservedStore)
         self._journal = store
-        catalogue: Catalogue = immediate(Catalogue.of(store))
+        catalogue = self._catalogue(store)
         self._manager = self.manager_class(catalogue)
         self._engine = self._make_engine(self._manager)
         self._app = create_app(self._engine, catalogue, hosts=None, limits=_LIMITS, clock=ports.loop.time)
+
+    def _catalogue(self, store: ObservedStore) -> Catalogue:
+        """What the journal holds. A service that cannot read it does not start; whoever runs it starts it again."""
+        for _ in range(_STARTS):
+            with suppress(JournalError):
+                found: Catalogue = immediate(Catalogue.of(store))
+                return found
+        message = f"the journal could not be read in {_STARTS} starts"
+        raise JournalError(message)
 
     async def start(self, workflow: Json, input_data: Json) -> str:
         """Start an execution."""
