@@ -30,7 +30,7 @@ from hypothesis.stateful import get_state_machine_test
 from machines.case import HARNESS, VIOLATED, Case, CaseError, carry_out, case_of, from_text, replay, to_text
 from machines.corpus import Corpus
 from machines.covering import Branch
-from machines.driving import Driver
+from machines.driving import Driver, Way
 from machines.feeding import feed, watched
 from machines.fingerprint import ViolationKind, kind_of
 from machines.fresh import HOLDS
@@ -92,7 +92,8 @@ class Chunk:
     seed: int
     examples: int
     swarm: bool
-    """Whether Hypothesis may switch rules off for a whole case; the fast driver decides that for each."""
+    """Whether rules may be switched off for a whole case. Of the fast driver's cases this holds for half, and half have
+    PCT's schedules."""
     fast: bool = False
     """Whether the fast driver makes its cases."""
 
@@ -257,6 +258,7 @@ class Searcher:
             target=self.plan.target,
             factory=self.factory_of(chunk.machine),
             base=self._machine(chunk.machine, swarm=False),
+            way=Way("both", swarm=0.5) if chunk.swarm else Way(),
         )
         with contextlib.closing(driver.cases()) as cases:
             for driven in islice(cases, chunk.examples):

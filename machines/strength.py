@@ -26,6 +26,7 @@ OBVIOUS: Final = "obvious"
 RANDOM: Final = "random"
 EXAMPLES: Final = "examples"
 OTHERS: Final[Mapping[str, str]] = {
+    "hypothesis": "Hypothesis alone, without the fast front end",
     OBVIOUS: "the obvious machine: whatever a rule does is over before the next one comes, and there is no tape",
     RANDOM: "a plain random driver: the same rules, tables and tapes, and no Hypothesis",
     EXAMPLES: "the example tests alone",

@@ -13,7 +13,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from random import Random
@@ -34,8 +34,12 @@ from machines.tape import PLAIN, Tape
 from machines.world import ContractViolated
 from model.judge import Violation
 
-ROUND: Final = (("lifecycle", 30), ("recovery", 20), ("concurrency", 20), ("definitions", 10))
-"""Machines and how many cases of each, again and again: two CPU-seconds."""
+ROUND: Final = (("lifecycle", 40), ("recovery", 24), ("concurrency", 28), ("definitions", 12), ("service", 24))
+"""Machines and how many cases of each, again and again: two CPU-seconds and a half. The first rounds are shorter."""
+_SHORTER: Final = (4, 2)
+"""What the cases of the first rounds are divided by."""
+_FOUR: Final = 4
+"""Rounds: the third of so many is Hypothesis' own (with half of the cases), the last one has swarm."""
 _SHRINKING: Final = 60_000
 """Entries of history that making a case small may cost."""
 
@@ -73,11 +77,11 @@ class Settled(WorldMachine):
         super().play(move, PLAIN)
 
 
-class _Drawn(Searcher):
-    """Hypothesis drives the machines."""
+class _Searched(Searcher):
+    """A worker's search, as ``lockstep fuzz`` has several: both front ends in turns, or Hypothesis alone."""
 
-    def __init__(self, mutant: Mutant, *, obvious: bool = False) -> None:
-        super().__init__(Plan(0, target=target_name(mutant)))
+    def __init__(self, mutant: Mutant, *, fast: bool = False, obvious: bool = False) -> None:
+        super().__init__(Plan(0, target=target_name(mutant), fast=fast))
         self.factories = dict.fromkeys(MACHINES, load_target(self.plan.target))
         self.others: Counter[str] = Counter()
         self._mutant = mutant
@@ -90,7 +94,7 @@ class _Drawn(Searcher):
     def search(self, chunk: Chunk) -> Finding | None:
         """Run a chunk."""
         self._seen = self._finding = None
-        self.run(chunk)
+        self.run(chunk if self.plan.fast else replace(chunk, fast=False))
         return self._finding
 
     def _machine(self, name: str, *, swarm: bool) -> type[WorldMachine]:
@@ -194,18 +198,24 @@ WAYS: Final[Mapping[str, Way]] = {
 }
 """The fast front end, by what it does beside picking rules evenly."""
 HARNESSES: Final[Mapping[str, Callable[[Mutant], Harness]]] = {
-    "lockstep": _Drawn,
-    "obvious": lambda mutant: _Drawn(mutant, obvious=True),
+    "lockstep": partial(_Searched, fast=True),
+    "hypothesis": _Searched,
+    "obvious": partial(_Searched, obvious=True),
     "random": _Chance,
     **{name: partial(_Fast, way=way) for name, way in WAYS.items()},
 }
 
 
 def chunks(seed: int, number: int, what: str) -> Iterator[Chunk]:
+    """What is searched in a trial, without end. Harnesses with one front end make the other one's cases too."""
     for turn in itertools.count():
         machine, examples = ROUND[turn % len(ROUND)]
-        swarm = turn // len(ROUND) % 4 == 3  # noqa: PLR2004  # the last of four
-        yield Chunk(machine, derive(seed, number, turn, f"{what}/{machine}"), examples, swarm)
+        number_of_round = turn // len(ROUND)
+        fast = number_of_round % _FOUR != _FOUR - 2
+        shorter = _SHORTER[number_of_round] if number_of_round < len(_SHORTER) else 1 if fast else 2
+        swarm = number_of_round % _FOUR == _FOUR - 1
+        chosen = derive(seed, number, turn, f"{what}/{machine}")
+        yield Chunk(machine, chosen, examples // shorter, swarm, fast)
 
 
 def trial(
