@@ -126,7 +126,7 @@ def reach(*, cases: int, machine: str, seed: int, target: str | None, out: str |
     from machines.reach import missed, too_wasteful  # noqa: PLC0415
     from machines.searching import Plan  # noqa: PLC0415
 
-    plan = Plan(seed, machines_named([machine]), cases=cases, workers=2, target=target_named(target))
+    plan = Plan(seed, machines_named([machine]), cases=cases, workers=2, target=target_named(target), fast=True)
     check_out(out)
     with Progress() as progress:
         totals = Campaign(plan, progress.show).run()

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from machines import bugs, chance, curve, examples, score, strength, trials
 from machines.case import HOLDS, VIOLATED, carry_out, from_text, replay
 from machines.cli import lockstep
-from machines.mutants import MUTANTS, Edit
+from machines.mutants import CLASSES, MUTANTS, Edit
 from machines.mutants.planting import ADAPTER
 from machines.registry import MACHINES, load_target
 from machines.score import Score, Shrunk, Trial
@@ -32,17 +32,21 @@ ROOT = Path(__file__).parent.parent
 
 SAMPLE = (
     "any_step_may_be_named",
+    "begun_before_it_is_durable",
     "cancelled_twice",
     "falsy_is_not_completed",
+    "joined_by_the_first",
     "last_come_first_served",
     "late_subscriber_waits",
     "launched_after_the_cancel",
     "null_is_no_output",
     "one_failed_compensation_is_none",
     "paused_is_not_driven",
+    "paused_twice",
     "refused_output_tried_again",
     "rollback_gives_up",
     "step_timeout_for_its_compensation",
+    "told_again_after_a_break",
 )
 """Of every class one or two, in crashes, in races and without."""
 ENOUGH = 800
@@ -73,6 +77,9 @@ NOTHING = Edit(ADAPTER, "def report(", "def report(")
 
 
 class TestATrial:
+    def test_the_sample_is_of_every_class(self) -> None:
+        assert {CLASSES[name] for name in SAMPLE} == set(CLASSES.values())
+
     @pytest.mark.parametrize("name", SAMPLE)
     @pytest.mark.unmeasured
     def test_finds_the_sample_by_a_case_in_which_the_bug_is_at_fault(self, name: str, tried: dict[str, Trial]) -> None:
