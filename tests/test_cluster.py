@@ -219,9 +219,9 @@ def test_whoever_is_another_carries_out_nothing() -> None:
 
 @pytest.mark.usefixtures("small")
 def test_four_workers_find_what_one_does_though_one_of_them_dies(far: Cluster, tmp_path: Path) -> None:
-    plan = plan_for("planted_far:RareAndDeadly", 36, tmp_path / "alone")
+    plan = plan_for("planted_far:RareAndDeadly", 24, tmp_path / "alone")
     alone = Totals(plan)
-    for number in range(6):
+    for number in range(4):
         for report in carry_out(Task("alone", number, ("lifecycle", number % 2 == 0), plan, identity(), 6)).reports:
             alone.add(report)
     dismiss("alone")
@@ -233,8 +233,8 @@ def test_four_workers_find_what_one_does_though_one_of_them_dies(far: Cluster, t
     assert told(together) == told(alone)
     assert together.troubles == alone.troubles == {}
     assert together.hits > 1
-    assert together.cases >= 36
-    assert together.chunks == {0: 6}
+    assert together.cases >= 24
+    assert together.chunks == {0: 4}
     assert [path.name for path in tmp_path.glob("far/*")] == ["cases"]
     assert len(list((tmp_path / "far" / "cases").iterdir())) == len(together.failures)
     for failure in together.failures.values():
