@@ -76,8 +76,6 @@ def _unfit(client: Client, like: Identity, target: str, redis: str | None) -> li
     except Exception as error:  # noqa: BLE001  # whatever it raises there, it is told
         found = {"the scheduler": error}
     workers = client.run(introduce, like, target, redis, on_error="return")
-    if not workers:
-        return ["the scheduler has no worker"]
     found |= {f"worker {address}": workers[address] for address in sorted(workers)}
     faults = []
     for name, said in found.items():
@@ -85,7 +83,7 @@ def _unfit(client: Client, like: Identity, target: str, redis: str | None) -> li
             faults.append(f"{name} cannot be asked: {_told(said)}")
         elif said:
             faults.append(f"{name}: {', '.join(said)}")
-    return faults
+    return faults if workers else [*faults, "there is no worker"]
 
 
 def _told(error: BaseException) -> str:

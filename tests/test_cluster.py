@@ -6,14 +6,17 @@ import os
 import re
 import shutil
 import sys
+from asyncio import CancelledError
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from distributed import Client
+from distributed.scheduler import KilledWorker, WorkerState
 
 from machines import campaign, cluster, cluster_task
 from machines.campaign import Totals
@@ -21,9 +24,9 @@ from machines.case import carry_out as carry_out_case
 from machines.case import from_text, load
 from machines.cluster import ClusterCampaign, ClusterError, connected, threads
 from machines.cluster_child import Tasks
-from machines.cluster_task import Task, carry_out, dismiss, identity, introduce
+from machines.cluster_task import Carried, Task, carry_out, dismiss, identity, introduce
 from machines.runs import document_of, read_runs
-from machines.searching import Plan
+from machines.searching import Plan, Report
 from machines.targets.builtin import builtin
 from machines.underway import Underway
 from tests.cluster import BOUND, Processes, free_port, redis_server, scheduler, until, worker
@@ -214,9 +217,117 @@ def test_whoever_is_another_carries_out_nothing() -> None:
     assert "does not answer: ConnectionError" in no_server
 
 
+# A campaign whose cluster does as it is told
+
+
+class Scripted:
+    """A client whose chunks come to what they are told to; a result may be an exception."""
+
+    status = "running"
+
+    def __init__(self, *results: Any, times: int = 1) -> None:
+        self._results = list(results)
+        self._times = times
+        self.keys: list[str] = []
+
+    def nthreads(self) -> dict[str, int]:
+        return {"tcp://a": 1}
+
+    def submit(self, _: Any, given: Task, *, key: str, pure: bool) -> Any:
+        self.keys.append(key.rpartition("-")[2])
+        return SimpleNamespace(
+            result=self.result, add_done_callback=lambda say: [say(None) for _ in range(self._times)]
+        )
+
+    def result(self, timeout: float) -> Any:
+        found = self._results.pop(0) if len(self._results) > 1 else self._results[0]
+        if isinstance(found, BaseException):
+            raise found
+        return replace(found)
+
+    def run_on_scheduler(self, *_: Any) -> list[str]:
+        raise ModuleNotFoundError
+
+    def run(self, *_: Any, **options: Any) -> dict[str, Any]:
+        return {} if not self._results else {"tcp://b": [], "tcp://a": self._results[0]}
+
+    def cancel(self, *_: Any, **options: Any) -> None:
+        self.keys.append("cancelled")
+
+
+ONE = Carried((Report("lifecycle", 6, 60, 0.1, {}),))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("client", [Scripted(ONE, times=2), Scripted(TimeoutError(), ONE)], ids=["doubled", "late"])
+def test_a_chunk_counts_once(client: Any, tmp_path: Path) -> None:
+    totals = ClusterCampaign(plan_for("builtin", 20, tmp_path), client).run()
+    assert (totals.cases, totals.moves, totals.troubles) == (24, 240, {})
+    assert client.keys == ["0", "1", "2", "3", "cancelled"]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_chunk_that_several_workers_died_with_is_asked_for_once_more(tmp_path: Path) -> None:
+    client: Any = Scripted(KilledWorker("k", cast("WorkerState", None), 3), ONE)
+    assert ClusterCampaign(plan_for("builtin", 12, tmp_path), client).run().cases == 12
+    assert client.keys == ["0", "1", "again", "cancelled"]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("result", "sentences"),
+    [
+        (Carried(misfit="b: Python 3, not 4"), ["a worker has come that cannot take part, b: Python 3, not 4"]),
+        (ValueError("no"), ["a chunk could not be carried out: ValueError: no", "nothing comes of any chunk any more"]),
+        (CancelledError("lost"), ["a chunk could not be carried out: CancelledError: lost", "nothing comes of any"]),
+    ],
+    ids=["misfit", "error", "cancelled"],
+)
+def test_a_search_that_makes_no_sense_any_more_ends(result: Any, sentences: list[str], tmp_path: Path) -> None:
+    client: Any = Scripted(result)
+    totals = ClusterCampaign(plan_for("builtin", 6000, tmp_path), client).run()
+    told = [entry.trouble.message for entry in totals.troubles.values()]
+    assert len(told) == len(sentences)
+    assert all(message.startswith(sentence) for message, sentence in zip(told, sentences, strict=True))
+    assert {entry.trouble.kind for entry in totals.troubles.values()} == {"cluster"}
+
+
+@pytest.mark.parametrize(
+    ("constant", "stopped", "sentence"),
+    [
+        ("SILENCE", False, "the cluster, with 1 threads, was silent for 0 seconds; chunks that were under way and"),
+        ("GRACE", True, "what was under way did not end within 0 seconds; chunks that were under way and are not"),
+    ],
+)
+def test_nobody_waits_for_ever(
+    constant: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stopped: bool
+) -> None:
+    monkeypatch.setattr(campaign, constant, 0.0)
+    client: Any = Scripted(ONE, times=0)
+    running = ClusterCampaign(plan_for("builtin", 6000, tmp_path), client)
+
+    def watch(totals: Totals) -> None:
+        totals.interrupted = stopped
+
+    running._watch = watch
+    (entry,) = running.run().troubles.values()
+    assert entry.trouble.message.startswith(sentence)
+
+
+def test_whoever_cannot_be_asked_is_named() -> None:
+    lone, mixed = (Scripted(*results) for results in ((), (["Python 3, not 4"],)))
+    silent = "the scheduler cannot be asked: ModuleNotFoundError:"
+    assert cluster._unfit(cast("Client", lone), identity(), "builtin", None) == [silent, "there is no worker"]
+    assert cluster._unfit(cast("Client", mixed), identity(), "builtin", None) == [
+        silent,
+        "worker tcp://a: Python 3, not 4",
+    ]
+
+
 # On a cluster
 
 
+@pytest.mark.unmeasured
 @pytest.mark.usefixtures("small")
 def test_four_workers_find_what_one_does_though_one_of_them_dies(far: Cluster, tmp_path: Path) -> None:
     plan = plan_for("planted_far:RareAndDeadly", 24, tmp_path / "alone")

@@ -94,6 +94,7 @@ class TestCorpus:
 
 
 class TestExamples:
+    @pytest.mark.unmeasured
     def test_what_was_found_is_tried_first_by_whoever_comes_next(
         self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
