@@ -149,6 +149,7 @@ class _Child:
         """``covers``: whether it counts the branches of the engine."""
         self.folder = Path(tempfile.mkdtemp(prefix="lockstep-"))
         self.campaign = ""
+        self._ended = False
         self._pipe, theirs = Pipe()
         command = [sys.executable, "-P", "-m", "machines.cluster_child", str(theirs.fileno()), str(self.folder)]
         paths = os.pathsep.join(filter(None, sys.path))
@@ -175,8 +176,13 @@ class _Child:
         self.end()
         return self._lost("did not end its chunk in time and was ended"), False
 
+    def alive(self) -> bool:
+        """Whether it can be given a task."""
+        return not self._ended and self._process.poll() is None
+
     def end(self) -> None:
         """End it, whatever it is at."""
+        self._ended = True
         self._process.kill()
 
     def close(self) -> None:
@@ -206,22 +212,35 @@ def carry_out(task: Task) -> Carried:
     """Carry out a task, in a child that waits or in a new one."""
     if misfits := identity().differs(task.like):
         return Carried(misfit=f"{socket.gethostname()}: {'; '.join(misfits)}")
-    with _lock:
-        child = _idle.pop() if _idle else None
-    child = child or _Child(covers=task.plan.covers)
-    child.campaign = task.campaign
-    _all[id(child)] = child
+    child = _taken(task)
     fit = False
     try:
         carried, fit = child.carry_out(task)
     finally:
-        if fit:
-            with _lock:
+        with _lock:
+            fit = fit and child.alive()
+            if fit:
                 _idle.append(child)
-        else:
-            del _all[id(child)]
+            else:
+                del _all[id(child)]
+        if not fit:
             child.close()
     return carried
+
+
+def _taken(task: Task) -> _Child:
+    with _lock:
+        while _idle:
+            child = _idle.pop()
+            if child.alive():
+                child.campaign = task.campaign
+                return child
+            del _all[id(child)]
+            child.close()
+    child = _Child(covers=task.plan.covers)
+    child.campaign = task.campaign
+    _all[id(child)] = child
+    return child
 
 
 def dismiss(campaign: str) -> None:

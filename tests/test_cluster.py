@@ -193,6 +193,10 @@ def test_a_child_waits_for_the_next_task_and_is_ended(planted: Path, monkeypatch
     assert not child.folder.exists()
     carry_out(task(0))
     (child,) = cluster_task._idle
+    child._process.kill()
+    child._process.wait()
+    carry_out(task(0))
+    (child,) = cluster_task._idle
     old = task(0)
     carry_out(replace(old, plan=replace(old.plan, lifetime=2)))
     assert not child.folder.exists()
