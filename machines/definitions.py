@@ -13,7 +13,7 @@ from machines.lifecycle import WorldMachine
 from machines.moves import Elapse, Run
 from machines.questions import QUESTIONS, questions
 from machines.reach import DEFINITIONS, STARTED
-from machines.spoiling import MISSHAPEN, UNSOUND, Spoilt, unsound
+from machines.spoiling import MISSHAPEN, RINGS, UNSOUND, Spoilt, rings, unsound
 from machines.strategies import INPUTS, TAPES, WORKFLOWS, Drawn
 from machines.tape import PLAIN, Tape
 
@@ -73,6 +73,13 @@ class DefinitionMachine(WorldMachine):
     def unsound(self, kind: int, graph: bool, tape: Tape) -> None:  # noqa: FBT001
         """A definition whose connections, ids or references do not fit together is refused, or one of no shape."""
         definition, faults = unsound(kind, graph=graph)
+        self.play(Run(definition, {}, {}, faults), tape)
+
+    @precondition(lambda self: self.world is not None)
+    @rule(chance=st.binary(min_size=RINGS, max_size=RINGS), graph=st.booleans(), tape=TAPES)
+    def cyclic(self, chance: bytes, graph: bool, tape: Tape) -> None:  # noqa: FBT001
+        """A definition with cycles is refused, and each is named."""
+        definition, faults = rings(chance, graph=graph)
         self.play(Run(definition, {}, {}, faults), tape)
 
     @precondition(lambda self: self.world is not None and self.world.astir())

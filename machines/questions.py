@@ -47,6 +47,7 @@ TEXTS: Final[Sequence[str]] = (
         "-[1].map(y, y)[0] == -1",
         "input.l.map(x, x > 0, x * 2) == [2]",
     ),
+    "input.l.filter(x, x > 0).all(y, y > 0)",
     *("input.l.all(l, l == input.w) && input.l.exists(l, l == 1)", "dyn(input.l).exists(x, x == 1)"),
     *(
         "type(input.v) == int",

@@ -253,3 +253,41 @@ def unsound(kind: int, *, graph: bool) -> tuple[dict[str, Json], list[str]]:
     steps[broken.step][broken.key] = broken.value
     whole = {"id": "w", "steps": steps}
     return (as_graph(whole), [broken.in_graph]) if graph else (whole, [broken.fault])
+
+
+RINGS: Final = 33
+"""Bytes that decide what rings are made of."""
+_RING_SIZES: Final = (1, 2, 1, 3)
+
+
+def rings(chance: bytes, *, graph: bool) -> tuple[dict[str, Json], list[str]]:
+    """Steps and rings of steps behind one another, defined in any order; each ring is a cycle, and is told once."""
+    draws = iter(chance)
+    order = list(range(4 + next(draws) % 5))
+    for last in range(len(order) - 1, 0, -1):
+        other = next(draws) % (last + 1)
+        order[last], order[other] = order[other], order[last]
+    steps: Steps = [{"id": f"s{rank}", "action": "work", _LINKED: []} for rank in range(len(order))]
+    found, done = [], 0
+    while done < len(order):
+        size = 2 + next(draws) % 2 if not done else _RING_SIZES[next(draws) % len(_RING_SIZES)]
+        ring = order[done : done + size]
+        for place, step in enumerate(ring):
+            if (before := next(draws)) % 3 and done:
+                steps[step][_LINKED].append(f"s{order[before % done]}")
+            if len(ring) > 1:
+                steps[step][_LINKED].append(f"s{ring[place - 1]}")
+        if len(ring) > 1:
+            found.append(ring)
+        done += size
+    faults = [_cycle(steps, ring, graph=graph) for ring in found]
+    whole = {"id": "w", "steps": steps}
+    return (as_graph(whole) if graph else whole), faults
+
+
+def _cycle(steps: Steps, ring: Sequence[int], *, graph: bool) -> str:
+    """The fault of a ring: at its connection into the step that is defined first, which is that step's last one."""
+    into, names = min(ring), " ".join(f"s{step}" for step in ring)
+    if graph:
+        return f"connections[{sum(len(step[_LINKED]) for step in steps[: into + 1]) - 1}] {names}"
+    return f"steps[{into}].depends_on[{len(steps[into][_LINKED]) - 1}] {names}"

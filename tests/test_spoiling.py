@@ -11,7 +11,7 @@ from engine.errors import DefinitionError
 from machines.dressing import DRESSES, KINDS, dressed
 from machines.moves import NO_JSON, Fail, Finish, Manner, Move, Run, tell
 from machines.questions import QUESTIONS, TEXTS, questions
-from machines.spoiling import BAD_IDS, BAD_SETTINGS, BAD_VALUES, MISSHAPEN, UNSOUND, Spoilt, unsound
+from machines.spoiling import BAD_IDS, BAD_SETTINGS, BAD_VALUES, MISSHAPEN, RINGS, UNSOUND, Spoilt, rings, unsound
 from machines.strategies import Drawn, as_graph, workflow_of
 from machines.target import TargetFactory
 from machines.targets.builtin import builtin
@@ -120,6 +120,18 @@ def test_questions_have_one_answer(target: TargetFactory) -> None:
 def test_every_question_can_be_asked() -> None:
     for rank in range(len(TEXTS)):
         parse_workflow(questions(bytes([0, 0, *(rank, 0, 0) * QUESTIONS])).workflow)
+
+
+@BOTH
+@SHAPES
+def test_every_ring_is_told(target: TargetFactory, *, graph: bool) -> None:
+    chance, several = Random(1), 0
+    for _ in range(60):
+        definition, faults = rings(chance.randbytes(RINGS), graph=graph)
+        several += len(faults) > 1
+        world = play(target, Run(definition, {}, {}, faults))
+        assert [entry.type for entry in world.history if isinstance(entry, Refused)] == ["DefinitionError"]
+    assert several > 20
 
 
 @BOTH
