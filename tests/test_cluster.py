@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
 from asyncio import CancelledError
 from collections.abc import Iterator
@@ -87,7 +89,8 @@ class Cluster:
     address: str
     folder: Path
     processes: Processes
-    scheduler: Any
+    scheduler: subprocess.Popen[bytes]
+    machines: list[subprocess.Popen[bytes]]
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +119,10 @@ def processes(planted: Path) -> Iterator[Processes]:
 @pytest.fixture(scope="module")
 def far(processes: Processes, planted: Path) -> Cluster:
     begun, address = scheduler(processes, planted / "scheduler")
-    for machine in ("one", "another"):
-        worker(processes, planted / machine, address, "--nworkers", "2")
+    machines = [worker(processes, planted / name, address, "--nworkers", "2") for name in ("one", "another")]
     with Client(address, set_as_default=False) as client:
         client.wait_for_workers(4, timeout=BOUND)
-    return Cluster(address, planted, processes, begun)
+    return Cluster(address, planted, processes, begun, machines)
 
 
 def plan_for(target: str, cases: int | None, directory: Path) -> Plan:
@@ -380,26 +382,24 @@ def test_another_lockstep_is_refused_by_the_name_of_its_worker(far: Cluster, tmp
         file.write("# changed\n")
     child = worker(far.processes, tmp_path / "place", far.address, "--no-nanny", PYTHONPATH=str(tmp_path))
 
-    def refused() -> str | None:
-        try:
-            with connected(far.address, "planted_far:Rare", None):
-                return None
-        except ClusterError as error:
-            return str(error)
-
-    sentence = until(refused, child, "a worker that cannot take part")
+    with Client(far.address, set_as_default=False) as client:
+        until(lambda: len(client.nthreads()) == 5, child, "a worker that cannot take part")
+        with pytest.raises(ClusterError) as refused, connected(far.address, "planted_far:Rare", None):
+            pass
+        child.kill()
+        child.wait()
+        until(lambda: len(client.nthreads()) == 4, far.scheduler, "the others alone")
     assert re.fullmatch(
-        r"worker tcp://\S+: Lockstep \S+ \(\w+\), not \S+ \(\w+\), there is no module planted_far .*", sentence
+        r"worker tcp://\S+: Lockstep \S+ \(\w+\), not \S+ \(\w+\), there is no module planted_far .*",
+        str(refused.value),
     )
-    child.kill()
-    child.wait()
-    until(lambda: refused() is None, far.scheduler, "the others alone")
 
 
 def test_what_was_found_outlives_the_server_and_the_scheduler(
     far: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last one, since it ends the cluster."""
+    """The last one, since it ends the cluster; one machine is gone before."""
+    os.killpg(far.machines[1].pid, signal.SIGKILL)
     monkeypatch.setattr(campaign, "CHUNK_SECONDS", 0.2)
     server, hits = redis_server(far.processes, tmp_path / "redis"), 0
 

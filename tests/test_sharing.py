@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from machines import sharing
+from machines import searching, sharing
 from machines.case import to_text
 from machines.corpus_folder import exchange_of
 from machines.fresh import fresh_ones
@@ -100,6 +100,7 @@ class TestExamples:
     ) -> None:
         (tmp_path / "planted_liar.py").write_text(PLANTED)
         monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+        monkeypatch.setattr(searching, "minimise", lambda case, _, **__: case)
         plan = Plan(1, seconds=60, target="planted_liar:Liar", redis=server.address)
         first = Searcher(plan).run(chunk(400, fast=False))
         assert first.found is not None
