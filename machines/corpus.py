@@ -103,10 +103,15 @@ class Kept:
     """How many keys it was the first to reach."""
     varied: int = 0
     """How often it was varied since that led to anything new."""
+    _name: str = ""
 
     @property
     def name(self) -> str:
-        """What the program is, as the name of a file."""
+        """What the program is, as the name of a file; found out once."""
+        self._name = self._name or self._named()
+        return self._name
+
+    def _named(self) -> str:
         text = json.dumps([self.limit, [line.to_json() for line in self.lines]], sort_keys=True)
         return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 

@@ -9,6 +9,7 @@ Rule 4: whatever is found is a case, as every other front end hands it out; it i
 from __future__ import annotations
 
 import gc
+from bisect import bisect
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,10 +38,8 @@ STEPS: Final = 30
 """Rules that a case plays, the way in counted once."""
 _TRIES: Final = 12
 """Guesses of a rule before all are asked whether they are valid."""
-_SWEEP: Final = 32
-"""Cases after which what is in a circle is freed: it is young, and what outlives it is not looked at again."""
-_WHOLE: Final = 64 * _SWEEP
-"""Cases after which everything is looked at."""
+_WHOLE: Final = 2048
+"""Cases after which everything is looked at; after each, what is young: its world, while that is still in the cache."""
 _WEIGHTS: Final = (0, 0, 1, 1, 1, 2, 4)
 """What a rule may weigh in a case with swarm; nothing: it is off."""
 
@@ -140,8 +139,7 @@ class Driver:
         with _seldom_collecting():
             for number in count(1):
                 yield self._case()
-                if number % _SWEEP == 0:
-                    gc.collect(0 if number % _WHOLE else 2)
+                gc.collect(0 if number % _WHOLE else 2)
 
     # One case
 
@@ -211,8 +209,9 @@ class Driver:
     def _choose(self, machine: WorldMachine) -> Rule | None:
         """A rule that is valid now: a guess until one is, which is as likely as a pick among the valid ones."""
         chance, rules, sums = self._chance, self._rules, self._sums
+        last = len(rules) - 1
         for _ in range(_TRIES):
-            (rule,) = chance.choices(rules, cum_weights=sums)
+            rule = rules[bisect(sums, chance.random() * sums[-1], 0, last)]
             if machine.allows(rule):
                 return rule
         valid = machine.valid_rules()
