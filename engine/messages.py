@@ -344,9 +344,8 @@ def to_json(event: Event) -> dict[str, Json]:
     """The event as a JSON object; ``type`` is its name."""
     kind = type(event)
     found: dict[str, Json] = {"type": kind.__name__}
-    for name in _FIELDS[kind]:
-        value = getattr(event, name)
-        found[name] = value.to_json() if isinstance(value, Failure) else value
+    for name, value in zip(_FIELDS[kind], event, strict=True):
+        found[name] = value.to_json() if type(value) is Failure else value
     return found
 
 

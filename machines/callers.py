@@ -94,7 +94,7 @@ class Callers:
     async def _listen(self, name: str, execution: str, after: int) -> None:
         try:
             events = self._listening(execution, after)
-            if isinstance(events, Connection):
+            if hasattr(events, "hang_up") and isinstance(events, Connection):  # the latter is slow, and often false
                 self._connections[name] = events
             async for seq, event in events:
                 self._heard[name] = (execution, seq)

@@ -135,15 +135,16 @@ class Reach:
     def after(self, world: World, move: Move) -> None:
         """A move has been played."""
         self._played = len(world.history)
-        if isinstance(move, AddStep | Connect) and _size(world) == self._draft:
+        if isinstance(move, (AddStep, Connect)) and _size(world) == self._draft:
             self.tallies[MISFITS] += 1
 
     def close(self, world: World, purposes: Collection[str], *, cut: bool) -> None:
         """The case is over. It was worth something if it came to one of these purposes."""
         self.tallies[MOVES] = len(world.moves)
         self.tallies[REFUSED] = sum(
-            isinstance(entry, Refused) or (isinstance(entry, Answered) and entry.answer is False)
+            1
             for entry in world.history[: self._played]
+            if type(entry) is Refused or (type(entry) is Answered and entry.answer is False)
         )
         early = cut and len(world.moves) < _HALF
         self.tallies[CUT_SHORT] = int(cut)

@@ -82,7 +82,7 @@ PLAIN: Final = Tape()
 class TapeReader:
     """Reads one tape from start to end, and remembers where it deviated from the plain course."""
 
-    __slots__ = ("_latencies_read", "_order_read", "deviations", "tape")
+    __slots__ = ("_latencies_read", "_order_read", "deviations", "ordering", "tape")
 
     def __init__(self, tape: Tape = PLAIN) -> None:
         """Start before the first byte of both tracks."""
@@ -90,11 +90,8 @@ class TapeReader:
         self.deviations: list[Deviation] = []
         self._latencies_read = 0
         self._order_read = 0
-
-    @property
-    def ordering(self) -> bool:
+        self.ordering = bool(tape.order)
         """Whether bytes are left that may pick a callback out of turn."""
-        return self._order_read < len(self.tape.order)
 
     def next_latency(self) -> float:
         """How long the next outside thing takes, in seconds."""
@@ -113,6 +110,7 @@ class TapeReader:
         if count <= 1 or index == len(self.tape.order):
             return 0
         self._order_read = index + 1
+        self.ordering = index + 1 < len(self.tape.order)
         place = self.tape.order[index] % count
         if place:
             self.deviations.append(Deviation("order", index, place))

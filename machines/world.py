@@ -243,7 +243,7 @@ class World:
     def _carry_out(self, move: Move) -> float:
         """Begin the move; returns how long the loop shall run, in seconds."""
         match move:
-            case _ if self.down and not isinstance(move, AddStep | Connect | Elapse | Recover):
+            case _ if self.down and not isinstance(move, (AddStep, Connect, Elapse, Recover)):
                 pass
             case Finish(gate, output):
                 self._actions.tell(gate, "return", output)
@@ -445,9 +445,8 @@ class World:
         self._judge()
 
     def _judge(self) -> None:
-        history, feed = self.history, self.judge.feed
-        while self._judged < len(history):
-            entry = history[self._judged]
+        feed = self.judge.feed
+        for entry in self.history[self._judged :]:
             self._judged += 1
             if violations := feed(entry):
                 raise ContractViolated(violations[0], self.moves)
@@ -488,7 +487,7 @@ def _copied(value: Json) -> Json:
     """A JSON value that the engine may keep, and spoil."""
     if isinstance(value, Mapping):
         return {key: item if type(item) in _ATOMS else _copied(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [item if type(item) in _ATOMS else _copied(item) for item in value]
     return value
 

@@ -45,6 +45,8 @@ Watching: TypeAlias = Callable[[Facts, Entry], None]
 Listeners = tuple[tuple[Invariant, Check], ...]
 ENTRIES: Final = get_args(Entry)
 _ENGINE_WIDE: Final = ("recover", "rival", "take_over")
+_OF_AN_EXECUTION: Final = (Began, Interrupted, Notified, Reported)
+_COME_BACK: Final = (Answered, Refused)
 
 
 @lru_cache(maxsize=64)
@@ -88,11 +90,11 @@ class Judge:
             found = self._recorded(entry)
         elif isinstance(entry, Rested):
             found = self._rested(entry)
-        elif isinstance(entry, Began | Interrupted | Notified | Reported):
+        elif isinstance(entry, _OF_AN_EXECUTION):
             execution = facts.executions.get(entry.execution)
             key, subject = (STRANGER, facts) if execution is None else (type(entry), execution)
             found = self._check(key, subject, entry)
-        elif isinstance(entry, Answered | Refused) and facts.asks[entry.ask].command in _ENGINE_WIDE:
+        elif isinstance(entry, _COME_BACK) and facts.asks[entry.ask].command in _ENGINE_WIDE:
             found = self._check(ENGINE_WIDE, facts, entry)
         else:
             found = self._check(type(entry), facts, entry)
@@ -120,11 +122,11 @@ class Judge:
         return found
 
     def _check(self, key: Key, subject: Facts | Execution, entry: Entry) -> list[Violation]:
-        return [
-            Violation(invariant.clause, invariant.name, sentence, self.facts.moment)
-            for invariant, check in self._listeners[key]
-            for sentence in check(subject, entry)
-        ]
+        found: list[Violation] = []
+        for invariant, check in self._listeners[key]:
+            for sentence in check(subject, entry):
+                found.append(Violation(invariant.clause, invariant.name, sentence, self.facts.moment))  # noqa: PERF401
+        return found
 
 
 def judge(history: Iterable[Entry], *, max_concurrent_steps: int) -> list[Violation]:

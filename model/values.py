@@ -70,8 +70,8 @@ def _same(left: Json, right: Json) -> bool:
             and left.keys() == right.keys()
             and all(_same(value, right[key]) for key, value in left.items())
         )
-    if isinstance(left, list | tuple):
-        return isinstance(right, list | tuple) and len(left) == len(right) and all(map(_same, left, right))
+    if isinstance(left, (list, tuple)):
+        return isinstance(right, (list, tuple)) and len(left) == len(right) and all(map(_same, left, right))
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     return bool(left == right) or (left != left and right != right)  # noqa: PLR0124  (not a number equals nothing)

@@ -79,7 +79,7 @@ def well_formed(facts: Facts, entry: Recorded) -> Iterator[str]:
 
 def _in_time(at: Json, execution: Execution | None, now: float) -> bool:
     """Whether an event's time is one, and lies between the event before it and its recording."""
-    if not isinstance(at, int | float):
+    if not isinstance(at, (int, float)):
         return False
     before = at if execution is None else execution.events[-1]["at"]
     return bool(before - EPSILON <= at <= now + EPSILON)
