@@ -55,7 +55,7 @@ def json_value(value: object) -> bool:
             kind = type(item)
             if kind in _CONTAINERS:
                 todo.append((item, depth + 1))
-            elif not _atom(item):
+            elif not (kind is str and item.isascii()) and not _atom(item):
                 return False
     return True
 

@@ -58,6 +58,7 @@ _GOING = (Phase.PENDING, Phase.RUNNING, Phase.PAUSED)
 UNSETTLED = (*_GOING, Phase.CANCELLING, Phase.ROLLING_BACK)
 _PASSING = (Phase.PENDING, Phase.CANCELLING, Phase.ROLLING_BACK)
 _NOBODY = "nobody"
+_PHASES = len(Phase)
 _TOGETHER = 3
 """Actions that end together, at most."""
 
@@ -170,7 +171,7 @@ class WorldMachine(RuleBasedStateMachine):
         if self.world is None:
             return []
         facts = self.world.judge.facts
-        known = facts.executions if len(phases) == len(Phase) else facts.unfinished
+        known = facts.executions if len(phases) == _PHASES else facts.unfinished
         answered = self.world.executions
         return [name for name in reversed(known) if known[name].phase in phases and name in answered]
 

@@ -325,8 +325,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def next_event(self) -> float | None:
         """Say when the next timer or latency ends."""
         timer = self.next_timer()
-        latency = self._latencies[0][0] if self._latencies else None
-        return min((when for when in (timer, latency) if when is not None), default=None)
+        if not self._latencies:
+            return timer
+        latency = self._latencies[0][0]
+        return latency if timer is None else min(timer, latency)
 
     def pending_tasks(self) -> list[str]:
         """Name the tasks that are not done, in the order of their creation."""
