@@ -83,8 +83,6 @@ class _Search:
         self.budget = self.left = budget
         self.limit = case.max_concurrent_steps
         self._given = {id(line.move) for line in case.lines}
-        self._fixed = not all(as_it_says(line.move) == line.move for line in case.lines)
-        """Whether definitions must stay as they are (rule 5)."""
         self._tried: dict[str, Course | None] = {}
         """What came of each program: nothing, or the same violation."""
         self._chance = Random(0)  # the same case always becomes the same small one
@@ -159,8 +157,7 @@ class _Search:
             elif isinstance(line.move, AddStep) and self.goal[0].startswith("D"):
                 return None  # of a draft nobody knows whether it is valid, until it is run
             elif isinstance(line.move, Run):
-                move = None if self._fixed else as_it_says(line.move)
-                if move is None:
+                if (move := as_it_says(line.move)) is None:
                     return None
                 made.append(replace(line, move=move))
             else:
@@ -185,8 +182,7 @@ class _Search:
         return self._affordably(lambda: self._each(lambda: rewritten(self.lines, self.names)))
 
     def _jump(self) -> bool:
-        definitions = self.goal[0].startswith("D") and not self._fixed
-        programs = others(self.lines, self.names, definitions=definitions)
+        programs = others(self.lines, self.names, definitions=self.goal[0].startswith("D"))
         return self._affordably(lambda: any(map(self._attempt_side_by_side, programs)))
 
     def _attempt_side_by_side(self, lines: Sequence[Line]) -> bool:
@@ -197,7 +193,7 @@ class _Search:
 
     def _disturb(self) -> bool:
         """Put plain things in at random, take away in any order, and keep what is plainer than the best."""
-        if self.goal[0].startswith("D") or self._fixed:
+        if self.goal[0].startswith("D"):
             return False  # which definitions are refused is a matter of tables, and was tried
         return self._affordably(lambda: any(self._disturbed() for _ in range(_DISTURBANCES)))
 

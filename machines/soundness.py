@@ -3,7 +3,7 @@
 Rule 1: a case says so of each definition: without faults it is valid, with faults it is broken in just those places.
 A smaller case must be as true, or what it shows is the mistake of whoever made it smaller (D3).
 Rule 2: the built-in engine's own reading decides, whichever engine is under test. Where it disagrees with the case that
-was found, that definition is left as it is.
+was found, that definition is left as it is, or becomes one of which they agree.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ Json: TypeAlias = Any
 _ACTIONS: Final = ("work", "undo", "wait")
 """What the machines' workflows may call."""
 _RANKS: Final = re.compile(r"\[\d+\]")
+_WHOLE: Final = "the definition"
+"""Where a fault is that has no place."""
 
 
 def as_it_says(move: Move) -> Move | None:
@@ -42,6 +44,7 @@ def as_it_says(move: Move) -> Move | None:
 def _known(line: str, faults: Sequence[str]) -> str | None:
     """The fault that a line of a refusal tells of, at its place now."""
     here = line.partition(": ")[0]
+    here = "" if here == _WHOLE else here
     for fault in faults:
         place, *words = fault.split(" ")
         if _RANKS.sub("", place) == _RANKS.sub("", here) and all(word in line for word in words):
