@@ -27,7 +27,7 @@ from machines.registry import BUILTIN, FORMERLY, TargetError, is_ours, load_targ
 from machines.tape import PLAIN, TRACKS, Tape
 from machines.target import TargetFactory
 from machines.world import ContractViolated, Played, World
-from model.history import Entry
+from model.history import Entry, digest
 from model.judge import Violation
 
 Json: TypeAlias = Any
@@ -140,7 +140,6 @@ class Course:
     violation: Violation | None
     error: Exception | None
     """What came out of the harness or the engine where nothing may."""
-    digest: str
     played: tuple[Played, ...]
     """The moves up to the end, their deviations marked."""
     lines: tuple[Line, ...]
@@ -148,6 +147,11 @@ class Course:
     executions: tuple[str, ...]
     history: tuple[Entry, ...]
     """All that was seen."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of the history, worked out when it is asked for; empty if there was no target."""
+        return digest(self.history) if self.history else ""
 
     @property
     def entries(self) -> int:
@@ -289,7 +293,7 @@ def carry_out(lines: Sequence[Line], factory: TargetFactory, max_concurrent_step
     try:
         target = factory()
     except Exception as error:  # noqa: BLE001  # the target is the user's code
-        return Course(None, error, "", (), (), (), ())
+        return Course(None, error, (), (), (), ())
     world = World(lambda: target, max_concurrent_steps=max_concurrent_steps)
     violation: Violation | None = None
     broken: Exception | None = None
@@ -307,7 +311,7 @@ def carry_out(lines: Sequence[Line], factory: TargetFactory, max_concurrent_step
     finally:
         world.close()
     moves, executions = tuple(world.moves), tuple(world.executions)
-    return Course(violation, broken, world.digest(), moves, tuple(used), executions, tuple(world.history))
+    return Course(violation, broken, moves, tuple(used), executions, tuple(world.history))
 
 
 def replay(case: Case, factory: TargetFactory | None = None) -> Outcome:

@@ -45,6 +45,8 @@ _MOST: Final = 8
 """Moves of a program in which two are exchanged for one; of more there are too many pairs."""
 _TOO_MANY: Final = 350
 """Programs of one length that are made of the moves that are there."""
+_FEW: Final = 4
+"""Moves that are there, of which two are taken with one latency; of more there are too many pairs."""
 _MANY: Final = 3
 """Steps of a workflow that gets no more of them."""
 _MISSING: Final = {"parameters": {"a": "${input.a}"}}
@@ -167,7 +169,9 @@ def _from_scratch(lines: Program, executions: Sequence[str], moves: Sequence[Mov
     for start in [run, left_alone] if run.move.manners else [run]:
         yield from _after(start, moves)
     yield from _after(Line(_PLAIN), [move for move in moves if _fits(move, executions[:1])])
+    yield from _starts_alone()
     yield from _with_a_latency_from_scratch(lines, run, executions)
+    yield from _late_from_scratch(lines, run, executions)
 
 
 def _after(start: Line, moves: Sequence[Move]) -> Iterator[Program]:
@@ -178,6 +182,13 @@ def _after(start: Line, moves: Sequence[Move]) -> Iterator[Program]:
     yield from with_an_argument_more(alone)
     yield from ((*alone, Line(one), Line(other)) for one, other in itertools.product(moves, repeat=2))
     yield from ((*more, Line(move)) for more in with_an_argument_more(alone) for move in moves)
+
+
+def _starts_alone() -> Iterator[Program]:
+    """Starts of two and three steps, each of which waits, ends at once or fails, and no move after them."""
+    two = [_PLAIN, *_with_a_step_more(_PLAIN)]
+    for run in (*two[1:], *(three for each in two[1:] for three in _with_a_step_more(each))):
+        yield (Line(run),)
 
 
 def _of_the_same_moves(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
@@ -218,6 +229,20 @@ def _with_a_latency_from_scratch(lines: Program, run: Line, executions: Sequence
         for line in own.values():
             if not isinstance(line.move, Run | AddStep | Connect) and _fits(line.move, executions[:1], any_step=True):
                 yield from with_a_latency((start, line))
+
+
+def _late_from_scratch(lines: Program, run: Line, executions: Sequence[str]) -> Iterator[Program]:
+    """A start, two of the moves that are there, and one of the latencies, at any place."""
+    sizes = dict.fromkeys(byte for line in lines for byte in line.tape.latencies if byte)
+    told = {json.dumps(Line(line.move).to_json()): Line(line.move) for line in lines if line.move is not run.move}
+    own = [
+        line
+        for line in told.values()
+        if not isinstance(line.move, Run | AddStep | Connect) and _fits(line.move, executions[:1], any_step=True)
+    ]
+    if len(sizes) * len(own) <= _FEW:
+        for pair in itertools.product(own, repeat=2):
+            yield from with_a_latency((run, *pair), sizes)
 
 
 def _fits(move: Move, executions: Sequence[str], *, any_step: bool = False) -> bool:

@@ -47,7 +47,7 @@ _DISTURBANCES: Final = 40
 """How often what nothing can be taken from is disturbed in vain, before it is taken for the plainest."""
 _SIDE_BY_SIDE: Final = 2
 """Slots with which two steps run at once."""
-_SIZES: Final = 8
+_SIZES: Final = 9
 """Of a weight, what counts moves and their parts."""
 
 

@@ -1,7 +1,8 @@
 """How plain a program is: of two that violate the same, which one is to be shown.
 
 Rule 1: it is a total order of programs, so whatever makes a program plainer comes to an end, and comes to one form.
-Rule 2: fewer moves and steps together come first, then fewer moves; then no graph, fewer connections, deviations and
+Rule 2: what happens in asyncio's own order is plainer than what needs callbacks out of turn, which a real program never
+has. Then fewer moves and steps together come first, then fewer moves; then no graph, fewer connections, deviations and
 arguments, fewer slots; then plainer kinds of moves, and in the order of their kinds; then what they carry. (With moves
 alone first, a start of three steps, one of which lacks its input, would stand for *run, pause*: it is not plainer.)
 Rule 3: of values the shortest is the plainest, and of numbers 1, which is what everything is by default.
@@ -38,11 +39,12 @@ def weigh(lines: Sequence[Line], limit: int) -> Weight:
         for line, document in zip(lines, documents, strict=True)
         for kind in _parts(document, _defaults(type(line.move).__name__))
     )
+    out_of_turn = any(byte != 0 for line in lines for byte in line.tape.order)
     late = sum(byte != 0 for line in lines for byte in line.tape.latencies + line.tape.order)
     ranks = [_RANKS[document.pop("move")] for document in documents]
     carried = [(_shape(document), _tape(line.tape)) for line, document in zip(lines, documents, strict=True)]
     sizes = counts["node"], counts["step"], counts["connection"], late, counts["argument"]
-    return len(lines) + counts["step"], len(lines), *sizes, limit, sorted(ranks), ranks, carried
+    return out_of_turn, len(lines) + counts["step"], len(lines), *sizes, limit, sorted(ranks), ranks, carried
 
 
 def _parts(document: Mapping[str, Json], defaults: Mapping[str, Json]) -> list[str]:
