@@ -2,12 +2,14 @@
 
 Rule 1: a case counts for a bug if the clause that it breaks is the bug's own, and the clean engine passes it: another
 clause is another failure. A seed that finds none in time is told, and says nothing of minimal cases.
-Rule 2: seconds are CPU seconds of the minimiser alone, on one core; they are told, and no test asks for them.
-Rule 3: progress goes to stderr, the table to stdout. Exit status 0 all floors are kept, 1 not all, 2 bad input.
+Rule 2: who searches takes the machines of the bug in turns: how small its case becomes is asked, not how soon it comes.
+Rule 3: seconds are CPU seconds of the minimiser alone, on one core; they are told, and no test asks for them.
+Rule 4: progress goes to stderr, the table to stdout. Exit status 0 all floors are kept, 1 not all, 2 bad input.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import Counter
@@ -25,7 +27,8 @@ from machines.minimise import BUDGET, UNFINISHED, can_go, minimise
 from machines.mutants import MUTANTS, Mutant
 from machines.mutants.catalogue import keep, place
 from machines.registry import load_target
-from machines.trials import HARNESSES, chunks
+from machines.searching import Chunk, derive
+from machines.trials import HARNESSES
 
 Json: TypeAlias = Any
 
@@ -37,6 +40,10 @@ SAME: Final = 0.90
 """The share of bugs whose cases must come to the same moves from every seed."""
 SECONDS: Final = (5.0, 30.0)
 """CPU seconds that a case may take: the median, and the 99th percentile."""
+_TURN: Final = 20
+"""Cases of a machine before the next one takes its turn."""
+_SWARM: Final = 4
+"""Of so many rounds of turns, one has a random subset of the rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +97,7 @@ class Row:
 def found(mutant: Mutant, harness: str, seed: int, cases: int) -> Case | None:
     """The first case that breaks the bug's clause; None if there is none among so many."""
     search, clean = HARNESSES[harness](mutant), load_target(mutant.clean)
-    for chunk in chunks(seed, 0, f"{mutant.name}/minimal"):
-        if chunk.machine not in mutant.machines:
-            continue
+    for chunk in _turns(mutant, seed):
         if search.cases >= cases:
             break
         finding = search.search(replace(chunk, examples=min(chunk.examples, cases - search.cases)))
@@ -101,6 +106,15 @@ def found(mutant: Mutant, harness: str, seed: int, cases: int) -> Case | None:
             if carry_out(case.lines, clean, case.max_concurrent_steps).verdict is None:
                 return case
     return None
+
+
+def _turns(mutant: Mutant, seed: int) -> Iterator[Chunk]:
+    """The bug's own machines in turns, without end."""
+    for turn in itertools.count():
+        around, place = divmod(turn, len(mutant.machines))
+        machine = mutant.machines[place]
+        swarm = around % _SWARM == _SWARM - 1
+        yield Chunk(machine, derive(seed, 0, turn, f"{mutant.name}/minimal/{machine}"), _TURN, swarm)
 
 
 def measure(name: str, harness: str, seeds: Sequence[int], cases: int) -> Row:
@@ -125,10 +139,11 @@ def measure(name: str, harness: str, seeds: Sequence[int], cases: int) -> Row:
 @click.command()
 @click.option("--only", metavar="NAME", multiple=True, type=click.Choice(list(MUTANTS)), help="A bug.  [default: all]")
 @click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="One bug in so many.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, show_default=True, help="The first of them.")
 @click.option("--seeds", type=click.IntRange(min=1), default=10, show_default=True, help="Searches for each bug.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first of them.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first of those.")
 @click.option(
-    "--harness", type=click.Choice(list(HARNESSES)), default="random", show_default=True, help="Who searches."
+    "--harness", type=click.Choice(list(HARNESSES)), default="unguided", show_default=True, help="Who searches."
 )
 @click.option("--cases", type=click.IntRange(min=1), default=4000, show_default=True, help="For each search, at most.")
 @click.option("--keep-witnesses", "witnesses", is_flag=True, help="Make them the catalogue's, where they are better.")
@@ -137,6 +152,7 @@ def minimal(  # one for each option
     *,
     only: Sequence[str],
     every: int,
+    offset: int,
     seeds: int,
     seed: int,
     harness: str,
@@ -145,18 +161,18 @@ def minimal(  # one for each option
     out: str | None,
 ) -> int:
     """Find planted bugs from several seeds, make the cases small, and say how small they are."""
-    names = [name for name in MUTANTS if not only or name in only][::every]
-    rows = []
+    names = [name for name in MUTANTS if not only or name in only][offset::every]
+    rows: list[Row] = []
     for number, name in enumerate(names, 1):
-        row = measure(name, harness, range(seed, seed + seeds), cases)
-        rows.append(row)
-        click.echo(f"{number} of {len(names)}: {_told(row)}", err=True)
+        rows.append(measure(name, harness, range(seed, seed + seeds), cases))
+        click.echo(f"{number} of {len(names)}: {_told(rows[-1])}", err=True)
+        write_out(out, _whole(rows))  # a run that is broken off has told what it knows
     for row in rows:
         click.echo(_told(row))
     kept = list(_floors(rows))
     for met, sentence in kept:
         click.echo(f"{'kept' if met else 'NOT KEPT'}: {sentence}")
-    write_out(out, {"floors": [sentence for _, sentence in kept], "bugs": [_report(row) for row in rows]})
+    write_out(out, _whole(rows))
     if witnesses:
         best = keep((row.bug, to_text(each.case)) for row in rows for each in row.small)
         click.echo(f"{counted(len(best), 'new witness', 'new witnesses')}: {', '.join(best) or '-'}", err=True)
@@ -211,6 +227,10 @@ def _floors(rows: Sequence[Row]) -> Iterator[tuple[bool, str]]:
 
 def _share(what: str, met: int, of: int, floor: float) -> tuple[bool, str]:
     return met >= floor * of, f"{met} of {of} {what} ({100 * met / max(of, 1):.1f} %, at least {100 * floor:g} %)"
+
+
+def _whole(rows: Sequence[Row]) -> dict[str, Json]:
+    return {"floors": [sentence for _, sentence in _floors(rows)], "bugs": [_report(row) for row in rows]}
 
 
 def _report(row: Row) -> dict[str, Json]:

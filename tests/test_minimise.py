@@ -124,6 +124,7 @@ class TestPlainness:
             (*program(Run(ONE)), replace(late, tape=Tape(bytes([ROUND[1]])))),
             (*program(Run(ONE)), replace(late, tape=Tape(b"\x81"))),
             program(Run(ONE), Cancel("x1"), Pause("x1")),
+            (Line(Run(ONE), Tape(order=b"\1")),),
         ]
         weights = [weigh(lines, 1) for lines in ladder]
         assert weights[6] > weights[7], "an argument counts for more than the kind of a move"
@@ -154,6 +155,10 @@ class TestSoundness:
         assert as_it_says(Run(broken, faults=["steps[0].timeout nobody"])) is None
         assert as_it_says(Run(broken, faults=["steps[0].id"])) is None
         assert as_it_says(Run(ONE, faults=["steps[0].id"])) == Run(ONE)
+
+    def test_a_fault_may_be_of_the_whole(self) -> None:
+        shapeless = Run({"id": "w"}, faults=[" steps nodes"])
+        assert as_it_says(shapeless) == shapeless
 
 
 class TestOtherPrograms:
@@ -255,6 +260,18 @@ class TestNothingCanGo:
         case = case_of("first_fault_only", *program(Elapse(1.0), Run(odd)))
         small = minimise(case, MUTANTS["first_fault_only"].plant())
         assert [line.move for line in small.lines] == [Run(odd)]
+
+    def test_one_that_is_not_does_not_keep_the_others_large(self) -> None:
+        odd = Run({"id": "w", "tiemout": 1, "steps": [{**STEP, "timeout": 0}]}, faults=["tiemout"])
+        assert as_it_says(odd) is None
+        start = Run({**TWO, "timeout": 5}, {"n": 1}, {"a": "stubborn"})
+        case = case_of("cancelled_twice", *program(odd, start, Cancel("x1"), Cancel("x1")))
+        small = minimise(case, MUTANTS["cancelled_twice"].plant())
+        assert [line.move for line in small.lines] == [
+            Run(ONE, manners={"a": "stubborn"}),
+            Cancel("x1"),
+            Cancel("x1"),
+        ]
 
 
 @pytest.mark.unmeasured
