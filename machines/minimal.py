@@ -148,7 +148,7 @@ def measure(name: str, harness: str, seeds: Sequence[int], cases: int) -> Row:
 @click.option("--cases", type=click.IntRange(min=1), default=4000, show_default=True, help="For each search, at most.")
 @click.option("--keep-witnesses", "witnesses", is_flag=True, help="Make them the catalogue's, where they are better.")
 @click.option("--json", "out", metavar="OUT", help="Write the report to this file as JSON.")
-def minimal(  # one for each option
+def minimal(  # noqa: PLR0913  # one for each option
     *,
     only: Sequence[str],
     every: int,

@@ -34,6 +34,7 @@ from machines.target import TargetFactory
 
 Json: TypeAlias = Any
 Programs: TypeAlias = Callable[[], Iterable[Sequence[Line]]]
+Verdict: TypeAlias = tuple[str, str] | None
 
 BUDGET: Final = 800_000
 """Entries of history that a search may make: some sixteen seconds, where most need less than two."""
@@ -83,8 +84,8 @@ class _Search:
         self.budget = self.left = budget
         self.limit = case.max_concurrent_steps
         self._given = {id(line.move) for line in case.lines}
-        self._tried: dict[str, Course | None] = {}
-        """What came of each program: nothing, or the same violation."""
+        self._tried: dict[str, Verdict] = {}
+        """What came of each program."""
         self._chance = Random(0)  # the same case always becomes the same small one
         course = carry_out(case.lines, factory, self.limit)
         self.course = course if course.verdict == self.goal else None
@@ -133,19 +134,19 @@ class _Search:
         return self._course_of(sound, limit, loosely=loosely)
 
     def _course_of(self, lines: Sequence[Line], limit: int, *, loosely: bool) -> Course | None:
-        """What comes of a program, if the same is violated; it is carried out once."""
-        key = json.dumps([loosely, limit, *(line.to_json() for line in lines)])
-        if key not in self._tried:
-            self._tried[key] = self._carried_out(lines, limit, loosely=loosely)
-        return self._tried[key]
-
-    def _carried_out(self, lines: Sequence[Line], limit: int, *, loosely: bool) -> Course | None:
+        """What comes of a program, if the same is violated; one of which nothing came is not carried out again."""
+        key = json.dumps([limit, *(line.to_json() for line in lines)])
+        if key in self._tried and not self._is_the_same(self._tried[key], loosely=loosely):
+            return None
         course = carry_out(lines, self.factory, limit)
         self.left -= course.entries + _BASE
-        same = course.verdict == self.goal
-        if loosely and course.verdict is not None and self.goal[0] != HARNESS:
-            same = course.verdict[0] == self.goal[0]
-        return course if same else None
+        self._tried[key] = course.verdict
+        return course if self._is_the_same(course.verdict, loosely=loosely) else None
+
+    def _is_the_same(self, verdict: Verdict, *, loosely: bool) -> bool:
+        if loosely and verdict is not None and self.goal[0] != HARNESS:
+            return verdict[0] == self.goal[0]
+        return verdict == self.goal
 
     def _sound(self, lines: Sequence[Line]) -> Sequence[Line] | None:
         """The program with its definitions' faults where they are now; None if one is not what it says it is."""
@@ -186,8 +187,8 @@ class _Search:
         return self._affordably(lambda: any(map(self._attempt_side_by_side, programs)))
 
     def _attempt_side_by_side(self, lines: Sequence[Line]) -> bool:
-        """Try a program, and one that has steps more also with slots for two."""
-        if self.attempt(lines):
+        """Try a program, and one that has steps more also with slots for two, one with fewer of them with one slot."""
+        if self.attempt(lines) or (self.limit > 1 and _steps(lines) < _steps(self.lines) and self.attempt(lines, 1)):
             return True
         return self.limit < _SIDE_BY_SIDE and _steps(lines) > _steps(self.lines) and self.attempt(lines, _SIDE_BY_SIDE)
 

@@ -15,8 +15,8 @@ from random import Random
 from typing import Final
 
 from machines.case import Line
-from machines.inserting import alphabet, with_an_argument_more
 from machines.parts import parts
+from machines.plain_things import alphabet, with_an_argument_more
 from machines.rewriting import Program, with_a_latency
 
 _MOST: Final = 3

@@ -55,6 +55,7 @@ _WORDS: Final = {
 def rewritten(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
     """The program in other words, one change at a time."""
     yield from with_steps_renamed(lines, executions)
+    yield from _without_keys(lines, executions)
     yield from _with_starts_exchanged(lines, executions)
     yield from _with_inputs_renamed(lines)
     yield from _with_inputs_exchanged(lines)
@@ -130,6 +131,14 @@ def _exchanged(line: Line, names: Mapping[str, str]) -> Line:
         by_name = {step["id"]: step for step in workflow[key]}
         workflow[key] = [by_name[names.get(name, name)] for name in by_name]
     return changed(line, {**document, "workflow": workflow})
+
+
+def _without_keys(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
+    """The starts without their keys, and their executions under the names that they have then."""
+    if any(isinstance(line.move, Run) and line.move.key for line in lines):
+        names = {name: f"x{rank}" for rank, name in enumerate(executions, 1)}
+        moves = [replace(line.move, key="") if isinstance(line.move, Run) else line.move for line in lines]
+        yield tuple(renamed(replace(line, move=move), names) for line, move in zip(lines, moves, strict=True))
 
 
 def _with_starts_exchanged(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
