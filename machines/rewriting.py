@@ -127,7 +127,7 @@ def _exchanged(line: Line, names: Mapping[str, str]) -> Line:
     """Two steps in each other's place in the definition."""
     document = to_json(line.move)
     workflow = dict(document["workflow"])
-    for key in (key for key in STEPS if key in workflow):
+    for key in [key for key in STEPS if isinstance(workflow.get(key), list)][:1]:  # those that have the names
         by_name = {step["id"]: step for step in workflow[key]}
         workflow[key] = [by_name[names.get(name, name)] for name in by_name]
     return changed(line, {**document, "workflow": workflow})

@@ -23,6 +23,7 @@ from machines.parts import names_of, parts, parts_of, without, without_moves
 from machines.plainness import ROUND, by_key, weigh
 from machines.rewriting import rewritten
 from machines.soundness import as_it_says
+from machines.spoiling import MISSHAPEN
 from machines.tape import Tape
 
 STEP = {"id": "a", "action": "work"}
@@ -169,6 +170,19 @@ class TestOtherPrograms:
             for lines in made:
                 again = from_text(to_text(replace(witness, lines=tuple(lines))))
                 assert told(again.lines) == told(tuple(lines))
+
+    def test_what_is_no_workflow_is_no_hindrance(self) -> None:
+        two = [STEP, {"id": "b", "action": "work"}]
+        odd = [*({**whole, "id": "w"} for whole, _ in MISSHAPEN), {"steps": two, "nodes": None}]
+        for workflow in (*odd, {"steps": two, "nodes": [STEP]}, {"steps": two, "nodes": [7]}):
+            lines = program(Run(workflow, faults=["steps"]), Pause("x1"))
+            assert list(rewritten(lines, ["x1"]))
+            assert list(others(lines, ["x1"], definitions=False))
+
+    def test_a_start_goes_without_its_key(self) -> None:
+        lines = program(Run(ONE, key="k1"), Run(ONE), Pause("key-1"), Finish("x1/a"))
+        made = [[line.move for line in made] for made in rewritten(lines, ["key-1", "x1"])]
+        assert [Run(ONE), Run(ONE), Pause("x1"), Finish("x2/a")] in made
 
     def test_names_change_everywhere(self) -> None:
         workflow = {
