@@ -15,7 +15,14 @@ from machines.beginning import from_scratch, of_the_same_moves
 from machines.case import Line
 from machines.moves import AddStep, Connect, Elapse, Fail, Move, Run
 from machines.parts import parts, replaced, without_moves
-from machines.plain_things import PLAIN_RUN, alphabet, with_a_step_more, with_an_argument_more, with_behaviours
+from machines.plain_things import (
+    PLAIN_RUN,
+    alphabet,
+    has_steps,
+    with_a_step_more,
+    with_an_argument_more,
+    with_behaviours,
+)
 from machines.rewriting import Program, reordered, with_a_latency, with_steps_renamed
 from machines.spoiling import BAD_IDS, BAD_SETTINGS, BAD_VALUES, MISSHAPEN, UNSOUND, Bad, Spoilt, unsound
 from machines.tape import PLAIN
@@ -70,7 +77,7 @@ def _with_a_step_that_behaves(lines: Program, moves: Sequence[Move]) -> Iterator
     instead: list[Move] = [Elapse(), Elapse(1.0), Elapse(2.0), *(move for move in moves if isinstance(move, Fail))]
     for index, line in enumerate(lines):
         run = line.move
-        if isinstance(run, Run) and not run.faults and isinstance((run.workflow or {}).get("steps"), list):
+        if isinstance(run, Run) and has_steps(run):
             for other in with_behaviours(run):
                 behaving = replaced(lines, index, replace(line, move=other))
                 yield behaving

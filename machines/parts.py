@@ -132,8 +132,8 @@ def _in_words(document: Json, path: Path) -> str:
             return f"connection {source_of(step['depends_on'][path[-1]])} -> {step.get('id')}"
         return f"{name} of step {step.get('id')}"
     if path[1] == "connections" and len(path) == 3:  # noqa: PLR2004  # the workflow, its connections, one of them
-        connection = at(document, path)
-        return f"connection {connection.get('source')} -> {connection.get('target')}"
+        source, target = _ends(at(document, path))
+        return f"connection {source} -> {target}"
     return f"{'.'.join(map(str, path[1:]))} of the workflow"
 
 
@@ -150,17 +150,22 @@ def without_steps(workflow: Mapping[str, Json], names: Sequence[str]) -> dict[st
     """The workflow without these steps and whatever connects them."""
     smaller: dict[str, Json] = copy.deepcopy(dict(workflow))
     for key in STEPS:
-        if smaller.get(key):
-            smaller[key] = [step for step in smaller[key] if step["id"] not in names]
+        if isinstance(smaller.get(key), list):
+            smaller[key] = [step for step in smaller[key] if not isinstance(step, dict) or step.get("id") not in names]
     for step in smaller.get("steps") or ():
-        if step.get("depends_on"):
+        if isinstance(step, dict) and isinstance(step.get("depends_on"), list):
             step["depends_on"] = [entry for entry in step["depends_on"] if source_of(entry) not in names]
             if not step["depends_on"]:
                 del step["depends_on"]
-    if smaller.get("connections"):
-        ends = [(each, each.get("source"), each.get("target")) for each in smaller["connections"]]
-        smaller["connections"] = [each for each, source, target in ends if not {source, target} & {*names}]
+    if isinstance(smaller.get("connections"), list):
+        ends = [(each, _ends(each)) for each in smaller["connections"]]
+        smaller["connections"] = [each for each, both in ends if not any(end in names for end in both)]
     return smaller
+
+
+def _ends(connection: Json) -> tuple[Json, Json]:
+    """The ends of a graph's connection, if it is one."""
+    return (connection.get("source"), connection.get("target")) if isinstance(connection, dict) else (None, None)
 
 
 def source_of(entry: Json) -> Json:

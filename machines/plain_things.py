@@ -94,8 +94,14 @@ def with_an_argument_more(lines: Program) -> Iterator[Program]:
     """The program with one argument more at one of its starts."""
     for index, line in enumerate(lines):
         move = line.move
-        if isinstance(move, Run) and not move.faults and isinstance((move.workflow or {}).get("steps"), list):
+        if isinstance(move, Run) and has_steps(move):
             yield from (replaced(lines, index, replace(line, move=more)) for more in _with_an_argument(move))
+
+
+def has_steps(run: Run) -> bool:
+    """Whether a start has steps that may be something else: a list of them, and no faults."""
+    steps = (run.workflow or {}).get("steps")
+    return not run.faults and isinstance(steps, list) and bool(names_of(run.workflow))
 
 
 def _with_an_argument(run: Run) -> Iterator[Run]:

@@ -276,7 +276,7 @@ def _with_policies_moved(lines: Program) -> Iterator[Program]:
     """A policy or a manner at another step, or at the step whose compensation has it; an earlier source."""
     for index, line in enumerate(lines):
         move = line.move
-        if isinstance(move, Run) and isinstance((move.workflow or {}).get("steps"), list):
+        if isinstance(move, Run) and names_of(move.workflow) and isinstance((move.workflow or {}).get("steps"), list):
             yield from (replaced(lines, index, changed(line, document)) for document in _moved(to_json(move)))
 
 
@@ -292,7 +292,8 @@ def _moved(document: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
         for key in (key for key in (undo if isinstance(undo, Mapping) else ()) if key != "action" and key not in step):
             own = without(document, (*place, "compensation"))
             yield with_value(own, (*place, key), undo[key])
-        for entry, connection in enumerate(step.get("depends_on") or ()):
+        sources = step.get("depends_on")
+        for entry, connection in enumerate(sources if isinstance(sources, list) else ()):
             for source in (name for name in names[:rank] if name != source_of(connection)):
                 yield with_value(document, (*place, "depends_on", entry), source)
     for key, manner in document["manners"].items():

@@ -174,7 +174,8 @@ class TestOtherPrograms:
     def test_what_is_no_workflow_is_no_hindrance(self) -> None:
         two = [STEP, {"id": "b", "action": "work"}]
         odd = [*({**whole, "id": "w"} for whole, _ in MISSHAPEN), {"steps": two, "nodes": None}]
-        for workflow in (*odd, {"steps": two, "nodes": [STEP]}, {"steps": two, "nodes": [7]}):
+        listed = {"steps": [STEP, {**STEP, "id": "b", "depends_on": "a"}]}
+        for workflow in (*odd, {"steps": two, "nodes": [STEP]}, {"steps": two, "nodes": [7]}, listed):
             lines = program(Run(workflow, faults=["steps"]), Pause("x1"))
             assert list(rewritten(lines, ["x1"]))
             assert list(others(lines, ["x1"], definitions=False))
