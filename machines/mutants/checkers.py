@@ -149,8 +149,8 @@ BLINDNESSES: Final = (
         "The minimiser takes a smaller case that violates anything for the same violation.",
         Edit(
             "machines.minimise",
-            "        same = course.verdict == self.goal\n",
-            "        same = course.verdict is not None\n",
+            "        return verdict == self.goal\n",
+            "        return verdict is not None\n",
         ),
         ("tests/test_case.py::test_a_program_that_breaks_another_clause_is_no_smaller_one",),
     ),
