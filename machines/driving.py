@@ -20,15 +20,14 @@ from typing import Final
 
 from hypothesis.stateful import Rule
 
-from machines.case import HARNESS, Case, Line, case_of
+from machines.case import HARNESS, Case, case_of
 from machines.chance import Drawer, draw, drawer
-from machines.corpus import Corpus, Kept, Novelty, told
+from machines.corpus import Corpus, Kept, told
+from machines.feeding import feed, watched
 from machines.lifecycle import WorldMachine
-from machines.moves import Move
 from machines.registry import BUILTIN, MACHINES, load_target, target_of_machine
 from machines.schedules import Pct, Schedule, Uniform, schedule_of
 from machines.strategies import CALM, TAPES
-from machines.tape import Tape
 from machines.target import TargetFactory
 from machines.varying import aimed, varied
 from machines.world import ContractViolated, World
@@ -80,24 +79,6 @@ class Driven:
     """The machine itself, in that case."""
 
 
-class _Guided(WorldMachine):
-    """A machine that is watched for what is new."""
-
-    novelty: Novelty
-
-    def open(self, limit: int) -> None:
-        """Make the world, and watch it."""
-        super().open(limit)
-        assert self.world is not None
-        self.novelty.attach(self.world)
-
-    def play(self, move: Move, tape: Tape) -> None:
-        """Play a move, and note what it follows."""
-        assert self.world is not None
-        self.novelty.played(self.world, move)
-        super().play(move, tape)
-
-
 @cache
 def _arguments(rule: Rule) -> tuple[tuple[str, Drawer | None], ...]:
     """How a rule's arguments are drawn; None: by the schedule."""
@@ -125,7 +106,7 @@ class Driver:
         self.way = Way() if way is None else way
         base = MACHINES[machine] if base is None else base
         self.factory = factory = load_target(self.target) if factory is None else factory
-        self._class: type[_Guided] = type(base.__name__, (_Guided, base), {"factory": staticmethod(factory)})
+        self._class: type[WorldMachine] = type(base.__name__, (watched(base),), {"factory": staticmethod(factory)})
         self._chance = Random(f"{seed}/{machine}")
         state = self._class.setup_state()
         self._begin, self._rules = list(state.initializers), list(state.rules)
@@ -145,7 +126,6 @@ class Driver:
 
     def _case(self) -> Driven:
         machine = self._class()
-        machine.novelty = Novelty()
         parent = self._prepare()
         violation: Violation | None = None
         error: Exception | None = None
@@ -172,7 +152,7 @@ class Driver:
             return self.corpus.unplayed[0]
         return self.corpus.pick(chance) if self.corpus.kept and chance.random() < way.varied else None
 
-    def _play(self, machine: _Guided, parent: Kept | None) -> None:
+    def _play(self, machine: WorldMachine, parent: Kept | None) -> None:
         played = 0
         if parent is None:
             for begin in self._begin:
@@ -189,7 +169,7 @@ class Driver:
                 return
             self._apply(rule, machine)
 
-    def _play_lines(self, machine: _Guided, parent: Kept, *, again: bool) -> int:
+    def _play_lines(self, machine: WorldMachine, parent: Kept, *, again: bool) -> int:
         """Play a case of the corpus as it is, or a variation of it; returns how many moves that were."""
         world = machine.world
         assert world is not None
@@ -227,23 +207,15 @@ class Driver:
     # What came of it
 
     def _told(
-        self, machine: _Guided, parent: Kept | None, violation: Violation | None, error: Exception | None
+        self, machine: WorldMachine, parent: Kept | None, violation: Violation | None, error: Exception | None
     ) -> Driven:
         world, corpus = machine.world, self.corpus
         if world is None:  # the target cannot be made
             return Driven(self.machine, 0, 0.0, 0, (), (), {}, error=error)
-        keys = [*machine.novelty.keys, *(("reached", name) for name in machine.reach.found)]
-        news = corpus.news(keys)
         again = bool(corpus.unplayed)
         if again:
             corpus.unplayed.pop(0)
-        failed = violation is not None or error is not None
-        if news and not failed:
-            lines = tuple(Line(played.move, played.tape) for played in world.moves)
-            corpus.keep(
-                Kept(lines, world.max_concurrent_steps, self.machine, self.target, len(news)),
-                None if again else parent,
-            )
+        news = feed(corpus, machine, self.machine, self.target, None if again else parent)
         said = violation
         if error is not None:
             said = Violation(HARNESS, type(error).__name__, str(error), len(world.history))
@@ -256,7 +228,7 @@ class Driver:
             violation=violation,
             error=error,
             case=None if said is None else self._case_of(world, said),
-            driven=machine if failed else None,
+            driven=None if said is None else machine,
         )
 
     def _case_of(self, world: World, said: Violation) -> Case:

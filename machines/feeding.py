@@ -1,11 +1,11 @@
-"""What another front end than the fast driver plays, fed to the corpus that the fast driver varies."""
+"""What either front end plays, fed to the corpus that the fast driver varies."""
 
 from __future__ import annotations
 
 from functools import cache
 
 from machines.case import Line
-from machines.corpus import Corpus, Kept, Novelty
+from machines.corpus import Corpus, Kept, Key, Novelty
 from machines.lifecycle import WorldMachine
 from machines.moves import Move
 from machines.tape import Tape
@@ -31,13 +31,13 @@ def watched(base: type[WorldMachine]) -> type[WorldMachine]:
     return Watched
 
 
-def feed(corpus: Corpus, machine: WorldMachine, name: str, target: str) -> int:
-    """Keep the case of such a machine if it reached something new; returns how much. Others are let pass."""
+def feed(corpus: Corpus, machine: WorldMachine, name: str, target: str, parent: Kept | None = None) -> list[Key]:
+    """Keep the case of a watched machine if it reached something new, and say what; ``parent`` is what it varies."""
     novelty, world = getattr(machine, "noticed", None), machine.world
     if novelty is None or world is None:
-        return 0
+        return []
     news = corpus.news([*novelty.keys, *(("reached", found) for found in machine.reach.found)])
     if news and machine.violation is None and not machine.spoilt:
         lines = tuple(Line(played.move, played.tape) for played in world.moves)
-        corpus.keep(Kept(lines, world.max_concurrent_steps, name, target, len(news)))
-    return len(news)
+        corpus.keep(Kept(lines, world.max_concurrent_steps, name, target, len(news)), parent)
+    return news

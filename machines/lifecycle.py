@@ -150,6 +150,9 @@ class WorldMachine(RuleBasedStateMachine):
         except ContractViolated as violation:
             self.violation = violation
             raise
+        except BaseException:
+            self.spoilt = True
+            raise
         finally:
             world.close()
             self.reach.close(world, self.purposes, cut=cut)

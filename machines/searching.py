@@ -182,6 +182,8 @@ class Searcher:
         self._again: list[str] = []
         self._chunked = ""
         """The machine of the chunk."""
+        self._drawing = False
+        """Whether Hypothesis makes its cases."""
         self._last: WorldMachine | None = None
         self._seconds_a_case: dict[Lane, float] = {}
 
@@ -203,7 +205,8 @@ class Searcher:
     def run(self, chunk: Chunk) -> Report:
         """Carry out a chunk, and look into what it finds."""
         self._reach, self._tallies, self._cases, self._moves, self._last = Counter(), Counter(), 0, 0, None
-        self._news, self._lived, self._again, self._chunked = 0, 0.0, [], chunk.machine
+        self._news, self._lived, self._again = 0, 0.0, []
+        self._chunked, self._drawing = chunk.machine, not chunk.fast
         before, began = time.process_time(), time.monotonic()
         report = Report(chunk.machine, 0, 0, 0.0, {}, fast=chunk.fast)
         report = self._drive(chunk, report) if chunk.fast else self._draw(chunk, report)
@@ -298,9 +301,9 @@ class Searcher:
         self._tallies.update(machine.reach.tallies)
         self._lived += machine.world.loop.time()
         self._last = machine
-        if self.plan.fast:
+        if self.plan.fast and self._drawing:  # the fast driver feeds its corpus itself
             target = target_of_machine(self._chunked, self.plan.target)
-            self._news += feed(self.corpus_of(self._chunked), machine, self._chunked, target)
+            self._news += len(feed(self.corpus_of(self._chunked), machine, self._chunked, target))
         number = self.cases + self._cases
         if self.plan.again and number % self.plan.again == 0 and machine.violation is None and not machine.spoilt:
             with contextlib.suppress(CaseError):  # what JSON cannot hold has no file

@@ -14,7 +14,7 @@ from hypothesis.stateful import get_state_machine_test
 from machines.bench import front_end_ratio
 from machines.case import VIOLATED, Line, from_text, replay, to_text
 from machines.cli import main
-from machines.corpus import Corpus, Kept, Novelty, read_corpus, told
+from machines.corpus import Corpus, Kept, read_corpus, told
 from machines.driving import Driven, Driver, Way
 from machines.lifecycle import WorldMachine
 from machines.minimise import minimise
@@ -131,7 +131,6 @@ class TestBothFrontEnds:
         driver = Driver("lifecycle", 2, way=Way(swarm=0, varied=0))
         driver._prepare()
         machine = driver._class()
-        machine.novelty = Novelty()
         for begin in driver._begin:
             driver._apply(begin, machine)
         valid = machine.valid_rules()
@@ -144,7 +143,6 @@ class TestBothFrontEnds:
         driver = Driver("recovery", 2, way=Way(swarm=0, varied=0))
         driver._prepare()
         machine = driver._class()
-        machine.novelty = Novelty()
         for begin in driver._begin:
             driver._apply(begin, machine)
         machine.play(Crash(), PLAIN)
