@@ -463,6 +463,8 @@ class World:
             self._look()
             if not (self._unfinished or self.adrift):
                 return
+            if self.ousted:  # by a rival whose answer was still on its way
+                self._die("now")
             idle, recorded = (idle + 1 if recorded == self._recorded else 0), self._recorded
             if idle > _PATIENCE:
                 break
