@@ -175,13 +175,14 @@ class World:
             self._die("now")
         waiting: list[str] = []
         try:
-            self._live_on()
-            for execution in [*self.executions][-_REREAD:]:
-                self._note(
-                    Reported(self.loop.time(), execution, self.loop.run(self.target.reread(execution), SETTLE_LIMIT))
-                )
-            waiting = [task.get_name() for task in self._callers.tasks if not task.done()]
-            self.loop.run(self.target.close(), SETTLE_LIMIT)
+            closed = False
+            while not closed:
+                self._live_on()
+                for execution in [*self.executions][-_REREAD:]:
+                    found = self.loop.run(self.target.reread(execution), SETTLE_LIMIT)
+                    self._note(Reported(self.loop.time(), execution, found))
+                waiting = [task.get_name() for task in self._callers.tasks if not task.done()]
+                closed = self._shut()
             self.loop.settle()
         except Livelock as error:
             self._violated("O4", "livelock", str(error))
@@ -480,6 +481,15 @@ class World:
             self.loop.advance(TICK if moved else self._until_timer())
         names = ", ".join(f"{execution} is {report['status']}" for execution, report in self._unfinished.items())
         self._violated("O4", "liveness", f"gates open, pauses resumed, time passed, and there is no end: {names}")
+
+    def _shut(self) -> bool:
+        """Close the target; false if it died of that: a last commit may be where a crash waits."""
+        try:
+            self.loop.run(self.target.close(), SETTLE_LIMIT)
+        except Deadlock:
+            if not self.down:
+                raise
+        return not self.down
 
     def _resumer(self, execution: str, inputs: Json) -> Callable[[], Coroutine[Any, Any, bool]]:
         return lambda: self.target.resume(execution, inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import Any, get_args
 
@@ -26,7 +27,7 @@ from machines.moves import (
     Run,
     TakeOver,
 )
-from machines.nemesis import Death, Fault, Nemesis, Statement
+from machines.nemesis import Death, Fault, Nemesis, Side, Statement
 from machines.reach import SELDOM, missed, too_wasteful
 from machines.recovery import RecoveryMachine
 from machines.recovery_reach import GOALS, RecoveryReach
@@ -252,6 +253,29 @@ def test_nothing_can_be_done_to_a_dead_engine() -> None:
     assert not [entry for entry in world.history[before:] if isinstance(entry, Recorded | Began)]
     world.finish()
     assert not world.down
+
+
+@pytest.mark.parametrize("side", get_args(Side))
+def test_a_crash_strikes_wherever_there_is_a_commit_also_when_the_target_is_closed(side: Any) -> None:
+    ways = []
+    for commits in itertools.count(1):
+        world, _ = carried_out(
+            Crash(side, commits), ONE, Finish("x1/a"), FailStore("full", times=2), ONE, target=sqlite
+        )
+        (came,) = world.nemesis.crashes.values()
+        if not came:
+            break
+        assert {execution.phase for execution in world.judge.facts.executions.values()} <= {Phase.COMPLETED}
+        after = world.history[[isinstance(entry, Crashed) for entry in world.history].index(True) :]
+        ways.append("run" if any(isinstance(entry, Recorded) for entry in after) else "closed")
+    assert {*ways} == {"run", "closed"}
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_take_over_that_is_answered_late_leaves_nothing_undone(number: int) -> None:
+    latencies = bytes([0] * number + [255] * 4)
+    world, _ = carried_out(ONE, (TakeOver(), Tape(latencies)), target=sqlite)
+    assert world.judge.facts.executions["x1"].phase is Phase.COMPLETED
 
 
 @pytest.mark.parametrize("fault", get_args(Fault))
