@@ -39,6 +39,10 @@ _TRIES: Final = 12
 """Guesses of a rule before all are asked whether they are valid."""
 _WHOLE: Final = 2048
 """Cases after which everything is looked at; after each, what is young: its world, while that is still in the cache."""
+_TURNS: Final = 64
+"""Drivers begun in this process, one after the other, until everything is looked at as one begins: before, what is old
+enough is left for the next time, since a turn of a search is short and looking at everything is not."""
+_begun = count()
 _WEIGHTS: Final = (0, 0, 1, 1, 1, 2, 4)
 """What a rule may weigh in a case with swarm; nothing: it is off."""
 
@@ -246,7 +250,7 @@ class Driver:
 def _seldom_collecting() -> Iterator[None]:
     """While cases are made, what is in a circle is freed between them and not during them."""
     was, enable, unfreeze = gc.isenabled(), gc.enable, gc.unfreeze  # a generator may end with the interpreter
-    gc.collect()
+    gc.collect(1 if next(_begun) % _TURNS else 2)
     gc.freeze()
     gc.disable()
     try:
