@@ -59,7 +59,8 @@ class WorkflowEngine:
         self._clock = clock
         self._new_id = new_id
         self._drivers: dict[str, Driver] = {}
-        self._starting: dict[str, None] = {}
+        self._starting: dict[str, asyncio.Event] = {}
+        """Executions whose creation is being written; set once that is over."""
         self._recovering = asyncio.Lock()
         self._closed = False
 
@@ -106,11 +107,12 @@ class WorkflowEngine:
             message = f"execution {execution} is being started"
             raise JournalError(message)
         created = ExecutionCreated(self._clock(), workflow.definition, values)
-        self._starting[execution] = None  # a recovery that comes upon it leaves it to us
+        start = self._starting[execution] = asyncio.Event()  # a recovery that comes upon it leaves it to us
         try:
             await self._manager.create(execution, workflow, created)
         finally:
             del self._starting[execution]
+            start.set()
         self._check_open()
         self._drive(execution, State(workflow, values)).post(Begin())
         return execution
@@ -251,13 +253,17 @@ class WorkflowEngine:
 
     async def _driver_of(self, execution: str) -> Driver | None:
         """Who drives an execution, or cannot go on with it; None if it is over."""
-        if not self._drives(execution):
+        while not self._drives(execution):
             if (await self._manager.state(execution)).terminal:
                 return None
+            if start := self._starting.get(execution):  # its creation is durable, and nobody was told yet
+                await start.wait()
+                continue
             self._check_open()
             if execution not in self._drivers:  # a recovery may have come meanwhile
                 message = f"execution {execution} is not driven by this engine: recover it first"
                 raise JournalError(message)
+            break
         return self._drivers[execution]
 
     def _check_open(self) -> None:

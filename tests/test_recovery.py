@@ -983,6 +983,42 @@ def test_a_recovery_that_cannot_read_an_execution_names_it_and_takes_up_none(yar
     yard.run(program())
 
 
+class TellsLate(MemoryJournal):
+    """What it holds is durable a second before the writer hears of it."""
+
+    def __init__(self, *, fails: bool) -> None:
+        super().__init__()
+        self.fails = fails
+
+    async def append(self, execution: str, first: int, events: Sequence[Event]) -> None:
+        self.write(execution, first, events)
+        await asyncio.sleep(1 if first == 1 else 0)
+        if self.fails:
+            raise JournalError("nobody knows")  # noqa: TRY003  # what a store says
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_command_waits_for_a_start_whose_creation_is_durable_already(yard: Yard, *, fails: bool) -> None:
+    """J4: nobody is told to recover what is about to begin."""
+    journal = TellsLate(fails=fails)
+
+    async def program() -> None:
+        async with yard.engine(journal) as engine:
+            start = yard.loop.create_task(engine.start_workflow(workflow(step("a"))))
+            await asyncio.sleep(0.5)
+            found = await asyncio.gather(start, engine.cancel_execution("x1"), return_exceptions=True)
+            if fails:
+                assert [str(each) for each in found] == [
+                    "the journal failed: nobody knows",
+                    "the journal failed: execution x1 is not driven by this engine: recover it first",
+                ]
+            else:
+                assert [*found] == ["x1", True]
+                assert (await engine.wait("x1"))["status"] == "CANCELLED"
+
+    yard.run(program())
+
+
 class FailingJournal(MemoryJournal):
     """A store that fails when it is told to."""
 
