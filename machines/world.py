@@ -433,7 +433,11 @@ class World:
         lost = self.down or _EVERYTHING in self._adrift
         for execution in [name for name in self._changed if name in self.executions and not lost]:
             del self._changed[execution]
-            report = self.target.report(execution)
+            try:
+                report = self.target.report(execution)
+            except Exception:
+                self._judge()  # what was recorded may tell why
+                raise
             self._note(Reported(now, execution, report))
             if report["status"] in _TERMINAL:
                 self._unfinished.pop(execution, None)

@@ -483,9 +483,18 @@ class Lying(BuiltinTarget):
         return False
 
 
+class Confused(BuiltinTarget):
+    """Cannot tell of what it has recorded, since that makes no sense."""
+
+    def report(self, execution: str) -> Any:
+        self._ports.record(execution, 4, {"type": "StepSkipped", "at": 0.0, "step": "b"})
+        raise KeyError("b")
+
+
 @pytest.mark.parametrize(
     ("target", "clause", "words"),
     [
+        (Confused, "O1", "'b'"),
         (Unstarted, "K1", "start (command 1) of a new execution was never answered"),
         (Mute, "K1", "pause (command 2) of x1 was never answered"),
         (Stuck, "O4", "nothing is ready, no timer is set and the work is unfinished"),
