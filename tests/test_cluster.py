@@ -412,7 +412,7 @@ def test_what_was_found_outlives_the_server_and_the_scheduler(
             hits = totals.hits
             far.scheduler.kill()
 
-    plan = replace(plan_for("planted_far:Rare", None, tmp_path), seconds=200, redis=server.address)
+    plan = replace(plan_for("planted_far:Rare", None, tmp_path), redis=server.address)  # without any other end
     with connected(far.address, plan.target, plan.redis) as client:
         totals = ClusterCampaign(plan, client, watch, {0: 100}).run()
     first, last = [entry.trouble.message for entry in totals.troubles.values()]
@@ -421,7 +421,6 @@ def test_what_was_found_outlives_the_server_and_the_scheduler(
     assert totals.hits >= hits > 0
     assert totals.chunks[0] > 100
     assert all(failure.path is not None and failure.path.exists() for failure in totals.failures.values())
-    assert totals.wall_seconds < 190
 
 
 def test_whoever_is_no_scheduler_is_bad_input(
