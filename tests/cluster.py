@@ -47,11 +47,11 @@ class Processes:
     begun: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def begin(self, place: Path, *command: str, **more: str) -> subprocess.Popen[bytes]:
-        """One in a folder of its own; nobody measures it."""
-        place.mkdir(parents=True, exist_ok=True)
-        given = {
-            name: value for name, value in {**os.environ, **self.environment, **more}.items() if name not in _MEASURED
-        }
+        """One in a folder of its own, with all that it and its children leave when they are killed; nobody measures it."""
+        temporary = place / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "TMPDIR": str(temporary), **self.environment, **more}
+        given = {name: value for name, value in environment.items() if name not in _MEASURED}
         with (place / "log").open("ab") as log:
             child = subprocess.Popen(
                 command, cwd=place, env=given, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
