@@ -145,6 +145,12 @@ def has_references(template: Json) -> bool:
     return isinstance(template, list) and any(map(has_references, template))
 
 
+@lru_cache(maxsize=256)
+def _environment(names: tuple[str, ...]) -> Any:  # noqa: ANN401 - the library has no types
+    """What declares these names; shared, since a hundred kilobytes go with each, and most conditions name the same."""
+    return cel.NewEnv(variables=dict.fromkeys(names, cel.Type.DYN))
+
+
 class Condition:
     """A condition's text, ready to be asked: true, false, or None if it cannot be evaluated (V5)."""
 
@@ -168,9 +174,8 @@ class Condition:
             return match[0]
 
         source = TOKEN.sub(put, text)
-        variables = dict.fromkeys((*self._names, *self._references), cel.Type.DYN)
         try:
-            self._program: Any = cel.NewEnv(variables=variables).compile(source)
+            self._program: Any = _environment((*sorted(self._names), *self._references)).compile(source)
         except RuntimeError:  # by its types alone it can never be evaluated: "a" > 1
             self._program = None
 
