@@ -110,7 +110,9 @@ class Driver:
         self.way = Way() if way is None else way
         base = MACHINES[machine] if base is None else base
         self.factory = factory = load_target(self.target) if factory is None else factory
-        self._class: type[WorldMachine] = type(base.__name__, (watched(base),), {"factory": staticmethod(factory)})
+        self._class: type[WorldMachine] = watched(base)
+        if base.factory is not factory:  # Hypothesis keeps what it knows of a class for ever: none is made needlessly
+            self._class = type(base.__name__, (self._class,), {"factory": staticmethod(factory)})
         self._chance = Random(f"{seed}/{machine}")
         state = self._class.setup_state()
         self._begin, self._rules = list(state.initializers), list(state.rules)

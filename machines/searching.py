@@ -16,8 +16,9 @@ import contextlib
 import hashlib
 import time
 import traceback
+import weakref
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -283,7 +284,7 @@ class Searcher:
             if self._underway is not None:
                 base = noting(base, self._underway, name, target_of_machine(name, self.plan.target))
             factory = staticmethod(self.factory_of(name))
-            parts = {"factory": factory, "on_case": staticmethod(self._note), "swarm": swarm}
+            parts = {"factory": factory, "on_case": staticmethod(_weakly(self._note)), "swarm": swarm}
             self._machines[name, swarm] = type(base.__name__, (base,), parts)
         return self._machines[name, swarm]
 
@@ -380,6 +381,17 @@ def explicit_settings(examples: int) -> settings:
         suppress_health_check=list(HealthCheck),
         verbosity=Verbosity.quiet,
     )
+
+
+def _weakly(note: Callable[[WorldMachine], None]) -> Callable[[WorldMachine], None]:
+    """A method of ours for a class of machines, which Hypothesis keeps for ever: us and our corpora it should not."""
+    found = weakref.WeakMethod(note)
+
+    def tell_if_there(machine: WorldMachine) -> None:
+        if (note := found()) is not None:
+            note(machine)
+
+    return tell_if_there
 
 
 def _link_to(address: str | None) -> Link | None:
