@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from typing import Final
 
 from machines.case import Line
 from machines.corpus import Corpus, Kept, Key, Novelty
@@ -10,10 +10,18 @@ from machines.lifecycle import WorldMachine
 from machines.moves import Move
 from machines.tape import Tape
 
+_WATCHED: Final = "_watched"
+"""Where a machine keeps what is watched of it."""
 
-@cache
+
 def watched(base: type[WorldMachine]) -> type[WorldMachine]:
-    """A machine that is watched for what is new on the model."""
+    """A machine that is watched for what is new on the model: made once, and kept by that machine alone.
+
+    Both then go together, as far as we are concerned: Hypothesis remembers every class that it has asked for its rules.
+    """
+    known: type[WorldMachine] | None = vars(base).get(_WATCHED)
+    if known is not None:
+        return known
 
     class Watched(base):  # type: ignore[valid-type, misc]  # it is whichever machine was asked for
         noticed: Novelty
@@ -28,6 +36,7 @@ def watched(base: type[WorldMachine]) -> type[WorldMachine]:
             super().play(move, tape)
 
     Watched.__name__ = base.__name__
+    setattr(base, _WATCHED, Watched)
     return Watched
 
 

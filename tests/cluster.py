@@ -47,7 +47,7 @@ class Processes:
     begun: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def begin(self, place: Path, *command: str, **more: str) -> subprocess.Popen[bytes]:
-        """One in a folder of its own, with all that it and its children leave when they are killed; nobody measures it."""
+        """One in a folder of its own, where also lies what it and its children leave; nobody measures it."""
         temporary = place / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "TMPDIR": str(temporary), **self.environment, **more}

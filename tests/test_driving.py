@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -16,6 +18,7 @@ from machines.case import VIOLATED, Line, from_text, replay, to_text
 from machines.cli import main
 from machines.corpus import Corpus, Kept, read_corpus, told
 from machines.driving import Driven, Driver, Way
+from machines.feeding import watched
 from machines.lifecycle import WorldMachine
 from machines.minimise import minimise
 from machines.moves import Cancel, Crash, Elapse, Fail, FailStore, Finish, Pause, Recover, Resume, Run, Yield
@@ -243,6 +246,20 @@ class TestSchedules:
             late = [tape for tape in (schedule.tape() for _ in range(12)) if tape != PLAIN]
             assert 1 <= len(late) <= 2
             assert all(tape == Tape(tape.latencies) for tape in late)
+
+
+class TestWatched:
+    def test_a_machine_is_watched_by_one_class_which_goes_with_it(self) -> None:
+        first, other = (type(name, (MACHINES["lifecycle"],), {}) for name in ("First", "Other"))
+        assert watched(first) is watched(first)
+        assert issubclass(watched(first), first)
+        assert watched(other) is not watched(first)
+        assert watched(watched(first)) is not watched(first)
+        left = [weakref.ref(first), weakref.ref(watched(first))]
+        del first
+        gc.collect()
+        assert [reference() for reference in left] == [None, None]
+        assert watched(other).__name__ == "Other"
 
 
 class TestCorpus:
