@@ -27,10 +27,11 @@ from machines.parts import (
     source_of,
     with_value,
     without,
+    without_moves,
     without_steps,
 )
 from machines.plainness import ROUND, by_key
-from machines.tape import PLAIN
+from machines.tape import LATENCIES, PLAIN, TICK
 
 Json: TypeAlias = Any
 Program: TypeAlias = tuple[Line, ...]
@@ -38,6 +39,8 @@ Program: TypeAlias = tuple[Line, ...]
 NAMES: Final = "abcdefghijklmnopqrstuvwxyz"
 _PLACES: Final = 8
 """Places in a tape where a latency may be put: more than most moves use."""
+_SIZES: Final = tuple(LATENCIES.index(ticks * TICK) for ticks in (0.5, 1.5, 2.5, 3.5, 5.5, 8.5, 13.5))
+"""A byte for each latency that is a whole number of ticks, which a move lasts, longer than another."""
 _INPUT: Final = re.compile(r"(?<![\w.])input\.(\w+)")
 _REFERENCE: Final = re.compile(r"\$\{[^}]*\}")
 _GIVEN: Final = ("input", "inputs", "output")
@@ -63,6 +66,7 @@ def rewritten(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
     yield from _with_plainer_values(lines)
     yield from _with_policies_moved(lines)
     yield from _with_latencies_moved(lines)
+    yield from _with_less_waiting(lines, executions)
 
 
 def changed(line: Line, document: Mapping[str, Json]) -> Line:
@@ -310,6 +314,20 @@ def _with_latencies_moved(lines: Program) -> Iterator[Program]:
             less = replace(line.tape, latencies=track[:place] + b"\0" + track[place + 1 :])
             rest = replaced(lines, index, replace(line, tape=less))
             yield from with_a_latency(rest, (*ROUND, track[place]))
+
+
+def _with_less_waiting(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
+    """A latency shorter by some ticks, and as many moves less after it: what came of them was that time passed."""
+    for index, line in enumerate(lines):
+        track = line.tape.latencies
+        for place, byte in enumerate(track):
+            size = LATENCIES.index(LATENCIES[byte])
+            for less in _SIZES[: _SIZES.index(size)] if size in _SIZES else ():
+                late = bytes([*track[:place], less, *track[place + 1 :]])
+                sooner = replaced(lines, index, replace(line, tape=replace(line.tape, latencies=late)))
+                ticks = round((LATENCIES[byte] - LATENCIES[less]) / TICK)
+                for start in range(index + 1, len(lines) - ticks + 1):
+                    yield without_moves(sooner, range(start, start + ticks), executions)
 
 
 def with_a_latency(lines: Program, sizes: Iterable[int] = ROUND) -> Iterator[Program]:

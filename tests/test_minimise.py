@@ -185,6 +185,14 @@ class TestOtherPrograms:
         made = [[line.move for line in made] for made in rewritten(lines, ["key-1", "x1"])]
         assert [Run(ONE), Run(ONE), Pause("x1"), Finish("x2/a")] in made
 
+    def test_moves_that_only_took_their_time_go_with_that_time(self) -> None:
+        late = [Tape(bytes([0, byte])) for byte in (232, 220, 192, 168)]  # 13.5, 5.5, 1.5 and 0.5 ms
+        lines = (Line(Run(ONE), late[1]), *program(*[Finish("x1/b")] * 4), Line(Pause("x1"), late[3]))
+        made = list(rewritten(lines, ["x1"]))
+        assert (Line(Run(ONE), late[2]), Line(Pause("x1"), late[3])) in made
+        assert len({len(each) for each in made}) > 2  # also with some of that time
+        assert not [each for each in made if len(each) < len(lines) and each[0].tape == late[0]]
+
     def test_names_change_everywhere(self) -> None:
         workflow = {
             "id": "w",
