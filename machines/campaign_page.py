@@ -18,7 +18,7 @@ from machines.growth import picture
 from machines.story_page import shared
 
 if TYPE_CHECKING:
-    from machines.campaign import Totals
+    from machines.totals import Totals
 
 PAGE = "campaign.html"
 STORIES = "stories"

@@ -26,11 +26,12 @@ from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
 from machines import campaign
-from machines.campaign import DEATHS, TICK, Campaign, Totals, lanes_of
+from machines.campaign import DEATHS, TICK, Campaign, lanes_of
 from machines.cluster_task import Carried, Identity, Task, carry_out, dismiss, identity, introduce
 from machines.fingerprint import ViolationKind
 from machines.searching import Plan, Trouble
 from machines.shares import Shares
+from machines.totals import Totals
 
 PATIENCE = 10.0
 """Seconds that a scheduler, or a worker with a result, gets for an answer."""

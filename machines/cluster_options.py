@@ -18,8 +18,9 @@ from machines.fuzzing import refuse
 if TYPE_CHECKING:
     from distributed import Client
 
-    from machines.campaign import Campaign, Totals
+    from machines.campaign import Campaign
     from machines.searching import Plan
+    from machines.totals import Totals
 
 
 def check_given(cluster: str | None, redis: str | None, workers: str, cases: int | None) -> None:

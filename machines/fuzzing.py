@@ -26,8 +26,8 @@ from machines.course import printable
 if TYPE_CHECKING:
     from rich.live import Live
 
-    from machines.campaign import Totals
     from machines.searching import Plan
+    from machines.totals import Totals
 
 Json = Any
 

@@ -25,7 +25,7 @@ from machines.files import write_whole
 from machines.fuzzing import counted, refuse
 
 if TYPE_CHECKING:
-    from machines.campaign import Totals
+    from machines.totals import Totals
 
 Json = Any
 

@@ -14,7 +14,7 @@ from hypothesis.errors import Unsatisfiable
 from engine.definition import parse_workflow
 from engine.errors import DefinitionError
 from machines import campaign, searching
-from machines.campaign import Campaign, Totals
+from machines.campaign import Campaign
 from machines.case import Case, Line, carry_out, from_text, load, replay, to_text
 from machines.fingerprint import kind_of
 from machines.minimise import minimise
@@ -24,6 +24,7 @@ from machines.own_workflow import OwnWorkflowError, machine_for, read_workflow, 
 from machines.registry import load_target
 from machines.searching import LOOKED_INTO, Chunk, Plan, Report, Searcher, Trouble, derive, worth_a_look
 from machines.targets.builtin import builtin
+from machines.totals import Totals
 from model.judge import Violation
 
 DATA = Path(__file__).parent / "data"

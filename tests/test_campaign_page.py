@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from machines import campaign_page
-from machines.campaign import Totals
 from machines.campaign_page import write_page
 from machines.case import load
 from machines.growth import Growth, picture
 from machines.mutants import MUTANTS, target_name
 from machines.mutants.catalogue import WITNESSES
 from machines.searching import Plan, Trouble
+from machines.totals import Totals
 from tests.browser import Browser
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from distributed import Client
 from distributed.scheduler import KilledWorker, WorkerState
 
 from machines import campaign, cluster, cluster_task
-from machines.campaign import Totals
 from machines.case import carry_out as carry_out_case
 from machines.case import from_text, load
 from machines.cluster import ClusterCampaign, ClusterError, connected, threads
@@ -30,6 +29,7 @@ from machines.cluster_task import Carried, Task, carry_out, dismiss, identity, i
 from machines.runs import document_of, read_runs
 from machines.searching import Plan, Report
 from machines.targets.builtin import builtin
+from machines.totals import Totals
 from machines.underway import Underway
 from tests.cluster import BOUND, Processes, free_port, redis_server, scheduler, until, worker
 from tests.command_line import ROOT, called

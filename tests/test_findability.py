@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from machines.campaign import Totals
 from machines.case import Case, from_text, load, to_text
 from machines.findability import clean_cases, lower_bound, needed, recorded
 from machines.searching import Plan
+from machines.totals import Totals
 from tests.command_line import called
 
 CASE = Case((), "F4", "newest_first", "so it was", "0" * 64)

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from machines import runs
-from machines.campaign import Campaign, Totals
+from machines.campaign import Campaign
 from machines.case import HARNESS, carry_out, from_text, load, save, to_text
 from machines.corpus_folder import Exchange
 from machines.drift import Drift
@@ -22,6 +22,7 @@ from machines.searching import Chunk, Plan, Searcher
 from machines.shares import Shares
 from machines.tape import PLAIN
 from machines.targets.builtin import builtin
+from machines.totals import Totals
 from machines.underway import Underway, left_in, name_of
 from machines.workers import most_memory_used
 from tests.command_line import called, outcome
