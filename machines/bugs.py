@@ -22,7 +22,8 @@ import click
 
 from machines import curve, strength
 from machines.bounds import a_number
-from machines.fuzzing import check_out, counted, refuse, workers_given, write_out
+from machines.given import check_out, refuse, workers_given, write_out
+from machines.reporting import counted
 from machines.score import FOUND_WITHIN, Score, Shrunk, Trial, floors
 from machines.strength import EXAMPLES, OTHERS, OURS, Outcome, class_of
 from machines.workers import begin

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from machines.bounds import OutOfTime, bounded
 from machines.files import write_whole
-from machines.fuzzing import counted, goals_of, span
 from machines.growth import picture
+from machines.reporting import counted, goals_of, span
 from machines.story_page import shared
 
 if TYPE_CHECKING:

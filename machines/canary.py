@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from machines.bounds import a_number
-from machines.fuzzing import check_out, counted, refuse, workers_given, write_out
+from machines.given import check_out, refuse, workers_given, write_out
+from machines.reporting import counted
 from machines.workers import begin
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from machines.addresses import faults_of, shown
-from machines.fuzzing import refuse
+from machines.given import refuse
 
 if TYPE_CHECKING:
     from distributed import Client

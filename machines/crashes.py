@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 
-from machines.fuzzing import check_out, counted, refuse, tell_failure, write_out
+from machines.given import check_out, refuse, write_out
 from machines.moves import Crash, Recover
 from machines.nemesis import Side
+from machines.reporting import counted, tell_failure
 from machines.workers import begin
 
 if TYPE_CHECKING:

@@ -28,11 +28,12 @@ from machines.case import Case, carry_out, from_text, load, target_of
 from machines.course import one_line
 from machines.files import write_whole
 from machines.fresh import NOTHING, fresh_ones
-from machines.fuzzing import counted, refuse
+from machines.given import refuse
 from machines.interpreters import EnvironmentTrouble, Interpreter, environment, interpreters
 from machines.mutants import MUTANTS, target_name
 from machines.mutants.catalogue import WITNESSES
 from machines.registry import BUILTIN
+from machines.reporting import counted
 from machines.target import TargetFactory
 
 Json = Any

@@ -18,16 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from machines.fuzzing import (
-    check_out,
-    counted,
-    directory_named,
-    refuse,
-    target_named,
-    tell_failure,
-    workers_given,
-    write_out,
-)
+from machines.given import check_out, directory_named, refuse, target_named, workers_given, write_out
+from machines.reporting import counted, tell_failure
 
 if TYPE_CHECKING:
     from machines.choices import Scope

@@ -22,8 +22,9 @@ import click
 from engine.errors import JournalError, UnknownExecutionError
 from engine.sqlite_journal import Kept, SqliteJournal
 from machines.course import one_line
-from machines.fuzzing import check_out, counted, refuse, write_out
+from machines.given import check_out, refuse, write_out
 from machines.recorded import Event, Unreadable, told
+from machines.reporting import counted
 
 if TYPE_CHECKING:
     from machines.hindsight import Finding

@@ -18,7 +18,8 @@ import click
 
 from machines.bounds import OutOfTime, bounded, seconds_for_a_case
 from machines.course import one_line
-from machines.fuzzing import check_out, counted, refuse, target_named, write_out
+from machines.given import check_out, refuse, target_named, write_out
+from machines.reporting import counted
 
 if TYPE_CHECKING:
     from machines.case import Case, Outcome

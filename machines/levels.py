@@ -19,9 +19,9 @@ import click
 from machines.case import Case, carry_out, from_text, save, to_text
 from machines.choices import Scope
 from machines.exhaustive import Broken, Explorer, Tally
-from machines.fuzzing import counted
 from machines.minimise import minimise
 from machines.registry import load_target
+from machines.reporting import counted
 from machines.shapes import Plan, plans, shapes
 from machines.workers import begin
 

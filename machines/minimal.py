@@ -22,11 +22,12 @@ import click
 
 from machines.case import Case, carry_out, from_text, load, to_text
 from machines.fingerprint import fingerprint
-from machines.fuzzing import counted, write_out
+from machines.given import write_out
 from machines.minimise import BUDGET, UNFINISHED, can_go, minimise
 from machines.mutants import MUTANTS, Mutant
 from machines.mutants.catalogue import keep, place
 from machines.registry import load_target
+from machines.reporting import counted
 from machines.searching import Chunk, derive
 from machines.trials import HARNESSES
 

@@ -22,7 +22,8 @@ from typing import Any, Final
 import click
 
 from machines.bounds import a_number
-from machines.fuzzing import counted, refuse, span
+from machines.given import refuse
+from machines.reporting import counted, span
 
 Json = Any
 

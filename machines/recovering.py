@@ -35,7 +35,7 @@ from machines.course import (
     teller_of,
 )
 from machines.following import COMPLETED, NOT_COMPLETED, SIGNALLED, Interruption, follow, report_of, wall_clock
-from machines.fuzzing import refuse
+from machines.given import refuse
 from machines.running import check_out, max_concurrent_steps, synchronous, write_out
 
 __all__ = ["check_unfinished", "recover"]

@@ -17,21 +17,9 @@ import click
 
 from machines.bounds import OutOfTime, bounded, seconds_for_a_case
 from machines.course import one_line, printable
-from machines.fuzzing import (
-    FOUND,
-    NOTHING,
-    Progress,
-    check_out,
-    goals_of,
-    machines_named,
-    report_of,
-    target_named,
-    tell_failure,
-    tell_failures,
-    tell_reach,
-    tell_totals,
-    write_out,
-)
+from machines.fuzzing import FOUND, NOTHING
+from machines.given import check_out, machines_named, target_named, write_out
+from machines.reporting import Progress, goals_of, report_of, tell_failure, tell_failures, tell_reach, tell_totals
 
 if TYPE_CHECKING:
     from machines.case import Case, Outcome

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from machines.files import write_whole
-from machines.fuzzing import counted, refuse
+from machines.given import refuse
+from machines.reporting import counted
 
 if TYPE_CHECKING:
     from machines.totals import Totals

@@ -33,7 +33,7 @@ from engine.workflow_engine import WorkflowEngine
 from machines.bounds import a_number
 from machines.course import counted, one_line
 from machines.following import Interruption, wall_clock
-from machines.fuzzing import refuse
+from machines.given import refuse
 from machines.recovering import check_unfinished
 from machines.running import max_concurrent_steps, synchronous
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from machines.fuzzing import counted, directory_named, machines_named, refuse, target_named, tell_failure
+from machines.given import directory_named, machines_named, refuse, target_named
+from machines.reporting import counted, tell_failure
 
 if TYPE_CHECKING:
     from machines.corpus import Corpus

@@ -17,7 +17,7 @@ import click
 
 from machines import files
 from machines.bounds import OutOfTime, bounded, seconds_for_a_case
-from machines.fuzzing import refuse, target_named
+from machines.given import refuse, target_named
 
 if TYPE_CHECKING:
     from machines.case import Case

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from machines.curve import Curve, Table
-from machines.fuzzing import counted
+from machines.reporting import counted
 from machines.score import Floor, Row, Score, by_class, by_harness, detected, solved
 
 if TYPE_CHECKING:
