@@ -60,6 +60,7 @@ def rewritten(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
     yield from with_steps_renamed(lines, executions)
     yield from _without_keys(lines, executions)
     yield from _with_starts_exchanged(lines, executions)
+    yield from _with_starts_joined(lines, executions)
     yield from _with_inputs_renamed(lines)
     yield from _with_inputs_exchanged(lines)
     yield from reordered(lines)
@@ -153,6 +154,31 @@ def _with_starts_exchanged(lines: Program, executions: Sequence[str]) -> Iterato
         names = {name: other_name, other_name: name}
         yield tuple(renamed(line, names) for line in exchanged)
         yield exchanged
+
+
+def _with_starts_joined(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
+    """One start of the steps of two, under other names; what is done to the second execution is done to it."""
+    runs = [index for index, line in enumerate(lines) if isinstance(line.move, Run)]
+    by_run = dict(zip(runs, executions, strict=False))
+    for one, other in itertools.combinations([run for run in by_run if _plain_steps(lines[run])], 2):
+        first = to_json(lines[one].move)
+        taken = names_of(first["workflow"])
+        free = (name for name in NAMES if name not in taken)
+        names = dict(zip(names_of(to_json(lines[other].move)["workflow"]), free, strict=False))
+        called = _called(lines, names, other, by_run[other])
+        second = to_json(called[other].move)
+        workflow = {**first["workflow"], "steps": [*first["workflow"]["steps"], *second["workflow"]["steps"]]}
+        both = {key: {**second[key], **first[key]} for key in ("manners", "input")}
+        joined = replaced(called, one, changed(called[one], {**first, "workflow": workflow, **both}))
+        yield without_moves([renamed(line, {by_run[other]: by_run[one]}) for line in joined], [other], executions)
+
+
+def _plain_steps(line: Line) -> bool:
+    """Whether it starts a workflow that is made of steps, and not broken."""
+    move = line.move
+    return (
+        isinstance(move, Run) and not move.faults and bool(names_of(move.workflow)) and "steps" in (move.workflow or {})
+    )
 
 
 def _with_inputs_renamed(lines: Program) -> Iterator[Program]:

@@ -193,6 +193,15 @@ class TestOtherPrograms:
         assert len({len(each) for each in made}) > 2  # also with some of that time
         assert not [each for each in made if len(each) < len(lines) and each[0].tape == late[0]]
 
+    def test_two_starts_become_one(self) -> None:
+        three = [STEP, {**STEP, "id": "b"}, {**STEP, "id": "c", "depends_on": ["b"]}]
+        lines = program(Run(ONE), Run(TWO, {"a": 1}), Finish("x2/b"), Pause("x1"), Run(ONE), Cancel("x3"))
+        made = [[line.move for line in made] for made in rewritten(lines, ["x1", "x2", "x3"])]
+        joined = Run({"id": "w", "steps": three}, {"a": 1})
+        assert [joined, Finish("x1/c"), Pause("x1"), Run(ONE), Cancel("x2")] in made
+        broken = program(Run(ONE, faults=["steps"]), Run(ONE), Run(GRAPH))
+        assert min(map(len, rewritten(broken, ["x1", "x2"]))) == len(broken)
+
     def test_names_change_everywhere(self) -> None:
         workflow = {
             "id": "w",
