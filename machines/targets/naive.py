@@ -12,23 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from copy import deepcopy
 from itertools import count
 from typing import Any, Final, TypeAlias
 
 from machines.target import CAPABILITIES, Call, Json, Ports, UnknownExecution
 from machines.targets.naive_definition import faults_of, steps_of
-from machines.targets.naive_state import Stand, State, error_of, is_json, others, violations
+from machines.targets.naive_follows import GOING, Attempt, Prospect, failed
+from machines.targets.naive_state import Stand, State
 
-Write: TypeAlias = tuple[str, dict[str, Json]]
-"""An event to be written, without its time; ``wait`` becomes ``until``."""
 Key: TypeAlias = tuple[str, str]
 """An execution and one of its steps."""
 
 _TERMINAL: Final = ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED")
-_SETTLED: Final = ("COMPLETED", "FAILED", "SKIPPED", "CANCELLED")
-_GOING: Final = ("RUNNING", "PAUSED")
 _ABORTING: Final = ("CANCELLING", "ROLLING_BACK")
 
 
@@ -38,24 +35,6 @@ class JournalError(Exception):
 
 class DefinitionError(Exception):
     """A definition is refused, with every fault and its place (D3)."""
-
-
-class Attempt:
-    """An action under way."""
-
-    def __init__(self, task: asyncio.Task[Json]) -> None:
-        self.task = task
-        self.expired = False
-        self.interrupted = False
-        self.over = False
-        """The action has ended, and its slot was given back."""
-        self.timer: asyncio.TimerHandle | None = None
-
-    def interrupt(self) -> None:
-        """Cancel it, once."""
-        if not self.interrupted:
-            self.interrupted = True
-            self.task.cancel()
 
 
 class NaiveTarget:
@@ -137,7 +116,7 @@ class NaiveTarget:
         if state.status == "ROLLING_BACK":
             return name == state.next_undo() and due and not stand.timed_out and not state.undo_fault(name)
         if stand.running:
-            return state.status in _GOING and not stand.timed_out
+            return state.status in GOING and not stand.timed_out
         if state.status != "RUNNING" or state.doom():
             return False
         return due if stand.status == "RETRYING" else state.is_ready(name)
@@ -243,7 +222,7 @@ class NaiveTarget:
         while (state := self._fold(x)).status not in _TERMINAL:
             self._tidy(x, state)
             inbox = self._inbox[x]
-            if (write := self._follows(x, state)) and not (state.status == "PENDING" and inbox):
+            if (write := self._prospect(x, state).next()) and not (state.status == "PENDING" and inbox):
                 await self._write(x, *write)
             elif inbox:
                 await self._obey(x, state, answers)
@@ -254,6 +233,10 @@ class NaiveTarget:
                     answers.pop(0).set_result(True)
                 await self._wake[x].wait()
                 self._wake[x].clear()
+
+    def _prospect(self, x: str, state: State) -> Prospect:
+        attempts = {name: attempt for (execution, name), attempt in self._live.items() if execution == x}
+        return Prospect(state, attempts, self._loop.time())
 
     def _tidy(self, x: str, state: State) -> None:
         """Make tasks, slots and timers what the state says."""
@@ -272,7 +255,7 @@ class NaiveTarget:
         self._look()
         now = self._loop.time()
         moments = [stand.until for stand in state.stands.values() if stand.until > now]
-        if state.status in _GOING and now < state.deadline < math.inf:
+        if state.status in GOING and now < state.deadline < math.inf:
             moments.append(state.deadline)
         if x in self._alarms:
             self._alarms.pop(x).cancel()
@@ -311,131 +294,6 @@ class NaiveTarget:
                 await self._write(x, "StepStarted", {"step": name, "attempt": stand.attempts + 1})
             state = self._fold(x)
         await self._launch(state, key)
-
-    # What follows without a command
-
-    def _follows(self, x: str, state: State) -> Write | None:
-        """The next event that nothing but the state, ended actions and the time ask for."""
-        if state.status == "PENDING":
-            return "ExecutionStarted", {}
-        if state.status in _GOING:
-            return next(self._while_going(x, state), None)
-        if state.status == "CANCELLING":
-            return next(self._while_cancelling(x, state), None)
-        return next(self._while_rolling_back(x, state), None)
-
-    def _while_going(self, x: str, state: State) -> Iterator[Write]:
-        if doom := state.doom():
-            yield "RollbackStarted", {"error": doom}
-        for name, stand in state.stands.items():
-            if stand.status == "PENDING" and isinstance(stand.decided, str):
-                yield "StepFailed", failed(name, 0, "ConditionError", stand.decided)
-            elif stand.status == "PENDING" and stand.decided is False:
-                yield "StepSkipped", {"step": name}
-        if all(stand.status in _SETTLED for stand in state.stands.values()):
-            partial = any(stand.status == "FAILED" for stand in state.stands.values())
-            yield "ExecutionEnded", {"status": "PARTIAL" if partial else "COMPLETED"}
-        if state.status == "RUNNING":
-            yield from self._made_ready(state)
-        for name, stand in state.stands.items():
-            if stand.running:
-                yield from self._progress(x, state, name)
-        if self._loop.time() >= state.deadline:
-            message = f"the execution outlived its {state.definition['timeout']} s"
-            yield "RollbackStarted", {"error": error_of(None, None, "ExecutionTimeoutError", message)}
-
-    def _made_ready(self, state: State) -> Iterator[Write]:
-        """What becomes of steps that could start now, but for their parameters or their own condition."""
-        missing = {name: paths for name in state.steps if (paths := state.lacks(name)) and not others(paths)}
-        if missing:
-            yield "ExecutionPaused", {"missing": missing}
-        for name in state.steps:
-            if not state.is_open(name):
-                continue
-            verdict = state.own_verdict(name)
-            if isinstance(verdict, str):
-                yield "StepFailed", failed(name, 0, "ConditionError", verdict)
-            elif not verdict:
-                yield "StepSkipped", {"step": name}
-            elif paths := others(state.lacks(name)):
-                message = f"step {name}: there is no {', '.join(paths)}"
-                yield "StepFailed", failed(name, 0, "UnresolvedReferenceError", message)
-
-    def _progress(self, x: str, state: State, name: str) -> Iterator[Write]:
-        """What has become of a running attempt while its step is wanted."""
-        stand, spec, attempt = state.stands[name], state.steps[name], self._live.get((x, name))
-        undo = stand.status == "COMPENSATING"
-        number, word = (stand.undone, "Compensation") if undo else (stand.attempts, "Step")
-        if attempt and attempt.expired and not stand.timed_out:
-            yield f"{word}TimedOut", {"step": name, "attempt": number}
-        if not (attempt.over if attempt else stand.timed_out):
-            return
-        policy = (spec["compensation"] if undo else spec).get("retries", {})
-        error, final = self._failure(state, name, attempt)
-        if error is None:
-            output = {} if undo else {"output": deepcopy(attempt.task.result())} if attempt else {}
-            yield f"{word}Completed", {"step": name, "attempt": number, **output}
-        elif final or number >= policy.get("max_attempts", 1):
-            yield f"{word}Failed", {"step": name, "attempt": number, "error": error}
-        else:
-            wait = policy.get("initial_interval", 1) * policy.get("backoff", 2) ** (number - 1)
-            wait = min(wait, policy.get("max_interval", 60))
-            yield f"{word}Retrying", {"step": name, "attempt": number, "error": error, "wait": wait}
-
-    def _failure(self, state: State, name: str, attempt: Attempt | None) -> tuple[Json, bool]:
-        """How an attempt that is over has failed, and whether that is for good; None: it has not."""
-        stand, spec = state.stands[name], state.steps[name]
-        undo = stand.status == "COMPENSATING"
-        number = stand.undone if undo else stand.attempts
-        if stand.timed_out or attempt is None:
-            seconds = (spec["compensation"] if undo else spec)["timeout"]
-            message = f"step {name}: attempt {number} outlived its {seconds} s"
-            return error_of(name, number, "StepTimeoutError", message), False
-        if attempt.task.cancelled():
-            return error_of(name, number, "CancelledError", "the action cancelled itself"), False
-        if raised := attempt.task.exception():
-            return error_of(name, number, type(raised).__name__, str(raised)), False
-        if undo:
-            return None, False
-        output = attempt.task.result()
-        found = violations(spec["output_schema"], output) if "output_schema" in spec and is_json(output) else ""
-        if not is_json(output):
-            found = "$: JSON cannot hold it"
-        return (error_of(name, number, "ValidationError", f"step {name}: its output: {found}") if found else None), True
-
-    def _while_cancelling(self, x: str, state: State) -> Iterator[Write]:
-        """Wait for what was cancelled; then roll back, if that is wanted and there is anything to undo."""
-        yield from self._given_up(x, state)
-        if any(stand.running for stand in state.stands.values()):
-            return
-        if state.definition.get("rollback_on_cancel") and state.next_undo():
-            yield "RollbackStarted", {"error": None}
-        yield "ExecutionEnded", {"status": "CANCELLED"}
-
-    def _given_up(self, x: str, state: State) -> Iterator[Write]:
-        """What has become of attempts that were cancelled with their execution (F6)."""
-        for name, stand in state.stands.items():
-            attempt = self._live.get((x, name))
-            if stand.status != "RUNNING" or (attempt and not attempt.over):
-                continue
-            error = True if attempt is None or stand.timed_out else self._failure(state, name, attempt)[0]
-            if error or attempt is None:
-                yield "StepCancelled", {"step": name, "attempt": stand.attempts}
-            else:
-                output = deepcopy(attempt.task.result())
-                yield "StepCompleted", {"step": name, "attempt": stand.attempts, "output": output}
-
-    def _while_rolling_back(self, x: str, state: State) -> Iterator[Write]:
-        yield from self._given_up(x, state)
-        if any(stand.status == "RUNNING" for stand in state.stands.values()):
-            return
-        name = state.next_undo()
-        if name is None:
-            yield "ExecutionEnded", {"status": "CANCELLED" if state.cancelled else "FAILED"}
-        elif state.stands[name].running:
-            yield from self._progress(x, state, name)
-        elif fault := state.undo_fault(name):
-            yield "CompensationFailed", failed(name, 0, "UnresolvedReferenceError", fault)
 
     # The protocol
 
@@ -515,10 +373,6 @@ class NaiveTarget:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def failed(step: str, attempt: int, kind: str, message: str) -> dict[str, Json]:
-    return {"step": step, "attempt": attempt, "error": error_of(step, attempt, kind, message)}
 
 
 def naive() -> NaiveTarget:
