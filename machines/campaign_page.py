@@ -56,9 +56,9 @@ def write_page(totals: Totals, folder: Path) -> Path:
 def _story(path: Path, target: str) -> str | None:
     """A case's own page; None if it cannot be told, which is no reason to have no page of the rest."""
     from machines.case import CaseError, load  # noqa: PLC0415  # only here
-    from machines.registry import load_target, target_of_machine  # noqa: PLC0415
-    from machines.story_page import page as story_page  # noqa: PLC0415
-    from machines.witness import testify  # noqa: PLC0415
+    from machines.registry import load_target, target_of_machine  # noqa: PLC0415  # as above
+    from machines.story_page import page as story_page  # noqa: PLC0415  # as above
+    from machines.witness import testify  # noqa: PLC0415  # as above
 
     try:
         case = load(path)

@@ -117,7 +117,7 @@ def _directory(directory: str) -> Path:
 def _hunt_all(mutants: Sequence[Mutant], seed: int, budget: float, workers: int) -> dict[str, Catch]:
     """Hunt for every mutant, several at a time."""
     from multiprocessing import TimeoutError as NoAnswer  # noqa: PLC0415  # see above
-    from multiprocessing import get_context  # noqa: PLC0415
+    from multiprocessing import get_context  # noqa: PLC0415  # as above
 
     catches: dict[str, Catch] = {}
     names = [mutant.name for mutant in mutants]
@@ -139,7 +139,7 @@ def _hunt_all(mutants: Sequence[Mutant], seed: int, budget: float, workers: int)
 def _hunt(name: str, *, seed: int, budget: float) -> Catch:
     """In a worker: hunt for one mutant; whatever goes wrong is what is wrong with the catch."""
     from machines.mutants import MUTANTS  # noqa: PLC0415  # Hypothesis takes half a second to import
-    from machines.mutants.hunt import Catch, hunt  # noqa: PLC0415
+    from machines.mutants.hunt import Catch, hunt  # noqa: PLC0415  # as above
 
     try:
         return hunt(MUTANTS[name], seed, cpu_seconds=budget)
@@ -197,7 +197,7 @@ def _probe_all(names: Sequence[str], seed: int, cases: int, workers: int) -> int
 def _probe(name: str, *, seed: int, cases: int) -> tuple[str, ...]:
     """In a worker: one row of the table."""
     from machines.mutants import MUTANTS  # noqa: PLC0415  # see above
-    from machines.mutants.probing import probe, programs  # noqa: PLC0415
+    from machines.mutants.probing import probe, programs  # noqa: PLC0415  # as above
 
     mutant = MUTANTS[name]
     found = probe(mutant, [program for machine in mutant.machines for program in programs(machine, seed, cases)])

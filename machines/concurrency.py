@@ -22,7 +22,7 @@ class ConcurrencyMachine(ExecutionRules):
     goals = CONCURRENCY
 
     @initialize(first=WORKFLOWS, second=WORKFLOWS, given=INPUTS, limit=st.integers(1, 3), calm=CALM, tape=TAPES)
-    def begin(self, first: Drawn, second: Drawn, given: dict[str, Any], limit: int, calm: bool, tape: Tape) -> None:  # noqa: FBT001
+    def begin(self, first: Drawn, second: Drawn, given: dict[str, Any], limit: int, calm: bool, tape: Tape) -> None:
         """Start two executions at once."""
         self.open(limit)
         self.calm = calm

@@ -200,7 +200,7 @@ class BarTeller(Teller):
 
     def __init__(self, course: Course, speaker: str) -> None:
         from rich.console import Console  # noqa: PLC0415  # most commands and most runs need no terminal
-        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415  # as above
 
         super().__init__(course, speaker)
         columns = (TextColumn("{task.description}", markup=False), BarColumn())
@@ -280,8 +280,8 @@ def _print_plain(rows: list[tuple[str, ...]]) -> None:
 
 def _print_rich(rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console  # noqa: PLC0415  # see ``BarTeller``
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415  # as above
+    from rich.text import Text  # noqa: PLC0415  # as above
 
     table = Table()
     for number, name in enumerate(_COLUMNS):

@@ -80,7 +80,7 @@ def played(program: Program, side: Side, commit: int) -> World:
         ContractViolated: it does not keep the contract. (Its world is closed, and has seen all of it.)
     """
     from machines.targets.sqlite import sqlite  # noqa: PLC0415  # the other commands need none of this
-    from machines.world import World  # noqa: PLC0415
+    from machines.world import World  # noqa: PLC0415  # as above
 
     world = World(sqlite, max_concurrent_steps=program.max_concurrent_steps)
     try:
@@ -97,7 +97,7 @@ def played(program: Program, side: Side, commit: int) -> World:
 
 def tally(program: Program) -> Tally:
     """Crash a program at each of its boundaries."""
-    from machines.world import ContractViolated  # noqa: PLC0415
+    from machines.world import ContractViolated  # noqa: PLC0415  # it imports Hypothesis
 
     commits = played(program, "before", _NEVER).nemesis.commits
     found = Tally(cases=1)
@@ -120,9 +120,9 @@ def tally(program: Program) -> Tally:
 
 
 def _small(program: Program, violated: Any) -> tuple[str, str, tuple[str, ...]]:  # noqa: ANN401  # a ContractViolated
-    from machines.case import case_of, from_text, replay, to_text  # noqa: PLC0415
-    from machines.minimise import minimise  # noqa: PLC0415
-    from machines.recovery import RecoveryMachine  # noqa: PLC0415
+    from machines.case import case_of, from_text, replay, to_text  # noqa: PLC0415  # it imports Hypothesis
+    from machines.minimise import minimise  # noqa: PLC0415  # as above
+    from machines.recovery import RecoveryMachine  # noqa: PLC0415  # as above
 
     case = case_of(
         violated.moves,
@@ -151,11 +151,11 @@ def program_of(case: Case, name: str) -> Program:
 def fresh(seed: int, cases: int) -> Iterator[Program]:
     """Programs that the lifecycle machine has made."""
     from hypothesis import seed as seeded  # noqa: PLC0415  # it takes half a second to import
-    from hypothesis.stateful import get_state_machine_test  # noqa: PLC0415
+    from hypothesis.stateful import get_state_machine_test  # noqa: PLC0415  # as above
 
-    from machines.case import Line  # noqa: PLC0415
-    from machines.lifecycle import LifecycleMachine  # noqa: PLC0415
-    from machines.searching import explicit_settings  # noqa: PLC0415
+    from machines.case import Line  # noqa: PLC0415  # as above
+    from machines.lifecycle import LifecycleMachine  # noqa: PLC0415  # as above
+    from machines.searching import explicit_settings  # noqa: PLC0415  # as above
 
     made: list[Program] = []
 
@@ -187,7 +187,7 @@ def crashes(
 
     Exit status: 0 every boundary was crashed at and recovered from, 1 not so, 2 bad input.
     """
-    from machines.case import CaseError, load  # noqa: PLC0415
+    from machines.case import CaseError, load  # noqa: PLC0415  # it imports Hypothesis
 
     check_out(out)
     try:
@@ -203,10 +203,10 @@ def crashes(
 
 
 def _tally_all(programs: Sequence[Program], cases: int, seed: int, workers: int) -> Tally:
-    from multiprocessing import TimeoutError as NoAnswer  # noqa: PLC0415
-    from multiprocessing import get_context  # noqa: PLC0415
+    from multiprocessing import TimeoutError as NoAnswer  # noqa: PLC0415  # the other commands need none of this
+    from multiprocessing import get_context  # noqa: PLC0415  # as above
 
-    from machines.searching import derive  # noqa: PLC0415
+    from machines.searching import derive  # noqa: PLC0415  # as above
 
     work: list[Program | tuple[int, int]] = [*programs]
     for number, start in enumerate(range(0, cases, _CHUNK)):
@@ -239,7 +239,7 @@ def _standing(found: Tally) -> str:
 
 
 def _keep(found: Tally, directory: Path) -> list[Path]:
-    from machines.case import from_text, save  # noqa: PLC0415
+    from machines.case import from_text, save  # noqa: PLC0415  # it imports Hypothesis
 
     return [save(from_text(text), directory / "cases") for text, _, _ in found.failures[:_KEPT]]
 

@@ -31,7 +31,7 @@ class DefinitionMachine(WorldMachine):
 
     @precondition(lambda self: self.world is not None)
     @rule(drawn=WORKFLOWS, given=INPUTS, kind=st.integers(0, KINDS - 1), graph=st.booleans(), tape=TAPES)
-    def valid(self, drawn: Drawn, given: dict[str, Any], kind: int, graph: bool, tape: Tape) -> None:  # noqa: FBT001
+    def valid(self, drawn: Drawn, given: dict[str, Any], kind: int, graph: bool, tape: Tape) -> None:
         """A valid definition starts, in either shape and in whatever dress."""
         definition, manners = dressed(drawn, kind, graph=graph)
         self.play(Run(definition, given, manners), tape)
@@ -54,7 +54,7 @@ class DefinitionMachine(WorldMachine):
         graph=st.booleans(),
         tape=TAPES,
     )
-    def broken(self, breaks: list[tuple[str, int]], graph: bool, tape: Tape) -> None:  # noqa: FBT001
+    def broken(self, breaks: list[tuple[str, int]], graph: bool, tape: Tape) -> None:
         """A definition with faults of its own making is refused, and each is named."""
         spoilt = Spoilt(*(f"s{rank}" for rank in range(len(breaks))))
         ways: Mapping[str, Callable[[int, int], None]] = {
@@ -70,14 +70,14 @@ class DefinitionMachine(WorldMachine):
 
     @precondition(lambda self: self.world is not None)
     @rule(kind=st.integers(0, len(UNSOUND) + len(MISSHAPEN) - 1), graph=st.booleans(), tape=TAPES)
-    def unsound(self, kind: int, graph: bool, tape: Tape) -> None:  # noqa: FBT001
+    def unsound(self, kind: int, graph: bool, tape: Tape) -> None:
         """A definition whose connections, ids or references do not fit together is refused, or one of no shape."""
         definition, faults = unsound(kind, graph=graph)
         self.play(Run(definition, {}, {}, faults), tape)
 
     @precondition(lambda self: self.world is not None)
     @rule(chance=st.binary(min_size=RINGS, max_size=RINGS), graph=st.booleans(), tape=TAPES)
-    def cyclic(self, chance: bytes, graph: bool, tape: Tape) -> None:  # noqa: FBT001
+    def cyclic(self, chance: bytes, graph: bool, tape: Tape) -> None:
         """A definition with cycles is refused, and each is named."""
         definition, faults = rings(chance, graph=graph)
         self.play(Run(definition, {}, {}, faults), tape)

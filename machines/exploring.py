@@ -102,10 +102,10 @@ def _scope(steps: int, troubles: int | None, *, late: bool | None) -> Scope:
 
 def _search(target: str, scopes: Sequence[Scope], *, only: Sequence[str], uncut: bool) -> Search:
     from machines.choices import NEEDS  # noqa: PLC0415  # as above
-    from machines.levels import Search  # noqa: PLC0415
-    from machines.registry import load_target  # noqa: PLC0415
-    from machines.shapes import POLICIES  # noqa: PLC0415
-    from machines.target import left_out  # noqa: PLC0415
+    from machines.levels import Search  # noqa: PLC0415  # as above
+    from machines.registry import load_target  # noqa: PLC0415  # as above
+    from machines.shapes import POLICIES  # noqa: PLC0415  # as above
+    from machines.target import left_out  # noqa: PLC0415  # as above
 
     policies = {each.name: each.needs for each in POLICIES}
     if unknown := [name for name in only if name not in policies]:

@@ -201,6 +201,6 @@ def _refuse_useless(path: str, case: Case, directory: Path) -> None:
 
 def _carried_out(case: Case, target: str | None) -> Outcome:
     from machines.case import replay  # noqa: PLC0415  # as above
-    from machines.registry import load_target  # noqa: PLC0415
+    from machines.registry import load_target  # noqa: PLC0415  # as above
 
     return replay(case, None if target is None else load_target(target_named(target)))

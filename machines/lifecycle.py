@@ -228,7 +228,7 @@ class ExecutionRules(WorldMachine):
 
     @precondition(lambda self: len(self.quiet_gates()) > 1)
     @rule(failing=st.sampled_from((False, True)), tape=TAPES)
-    def end_together(self, failing: bool, tape: Tape) -> None:  # noqa: FBT001
+    def end_together(self, failing: bool, tape: Tape) -> None:
         """Actions end, each while the ends before it are being written, if that takes its time."""
         for number, gate in enumerate(self.quiet_gates()[-_TOGETHER:]):
             self.play(Fail(gate) if failing else Finish(gate), PLAIN if number else tape)
@@ -309,7 +309,7 @@ class ExecutionRules(WorldMachine):
         """Time passes."""
         self.play(Elapse(seconds), tape)
 
-    @precondition(lambda self: self.drafting() and len(self.world.draft) < 3 > self.world.runs)  # noqa: PLR2004
+    @precondition(lambda self: self.drafting() and len(self.world.draft) < 3 > self.world.runs)  # noqa: PLR2004  # a few steps are enough
     @rule(character=CHARACTERS, tape=TAPES)
     def add_step(self, character: Character, tape: Tape) -> None:
         """The draft of the next workflow gets a step."""
@@ -336,7 +336,7 @@ class ExecutionRules(WorldMachine):
         """The draft is started."""
         self.play(Run(None, given), tape)
 
-    @precondition(lambda self: self.can("subscribe") and self.world.executions and self.world.latecomers < 2)  # noqa: PLR2004
+    @precondition(lambda self: self.can("subscribe") and self.world.executions and self.world.latecomers < 2)  # noqa: PLR2004  # two are enough
     @rule(index=INDEX, after=INDEX, tape=TAPES)
     def subscribe(self, index: int, after: int, tape: Tape) -> None:
         """Somebody wants an execution's events after a number."""
@@ -350,7 +350,7 @@ class LifecycleMachine(ExecutionRules):
     goals = LIFECYCLE
 
     @initialize(drawn=WORKFLOWS, given=INPUTS, limit=st.integers(1, 3), calm=CALM, tape=TAPES)
-    def begin(self, drawn: Drawn, given: dict[str, Any], limit: int, calm: bool, tape: Tape) -> None:  # noqa: FBT001
+    def begin(self, drawn: Drawn, given: dict[str, Any], limit: int, calm: bool, tape: Tape) -> None:
         """Build a first workflow and start it. In a calm case nobody cancels, and executions get further."""
         self.open(limit)
         self.calm = calm

@@ -132,13 +132,13 @@ def machine_for(definition: dict[str, Json]) -> type[OwnWorkflowMachine]:
     workflow = parse_workflow(definition, _ACTIONS)
     names = [step.id for step in workflow.steps]
     supply = _supply(definition, names)
-    limits = sorted({2, 1, 5, max(len(names) // 8, 1), len(names)}, key=lambda limit: (limit != 2, limit))  # noqa: PLR2004
+    limits = sorted({2, 1, 5, max(len(names) // 8, 1), len(names)}, key=lambda limit: (limit != 2, limit))  # noqa: PLR2004  # the usual one first
     inputs = st.sampled_from((supply["input"], supply["input"], {}))
     characters = st.binary(min_size=len(names), max_size=len(names))
 
     class Machine(OwnWorkflowMachine):
         @initialize(given=inputs, limit=st.sampled_from(limits), character=characters, calm=CALM, tape=TAPES)
-        def begin(self, given: dict[str, Any], limit: int, character: bytes, calm: bool, tape: Tape) -> None:  # noqa: FBT001
+        def begin(self, given: dict[str, Any], limit: int, character: bytes, calm: bool, tape: Tape) -> None:
             """Start the workflow."""
             self.open(limit)
             self.calm = calm

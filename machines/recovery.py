@@ -104,8 +104,8 @@ class RecoveryMachine(MortalRules):
         second: Drawn,
         given: dict[str, Any],
         limit: int,
-        calm: bool,  # noqa: FBT001
-        alone: bool,  # noqa: FBT001
+        calm: bool,
+        alone: bool,
         tape: Tape,
     ) -> None:
         """Start one execution, or two at once."""

@@ -42,8 +42,8 @@ def replay(*, paths: Sequence[str], target: str | None, seconds: float, out: str
     Exit status: 0 the contract holds, 1 violated as recorded, 3 violated in another way, 2 it cannot be carried out.
     """
     from machines.case import CaseError, load  # noqa: PLC0415  # the other commands need none of this
-    from machines.case import replay as carry_out_again  # noqa: PLC0415
-    from machines.registry import load_target  # noqa: PLC0415
+    from machines.case import replay as carry_out_again  # noqa: PLC0415  # as above
+    from machines.registry import load_target  # noqa: PLC0415  # as above
 
     factory = None if target is None else load_target(target_named(target))
     check_out(out)
@@ -111,8 +111,8 @@ def reach(*, cases: int, machine: str, seed: int, target: str | None, out: str |
     2 bad input.
     """
     from machines.campaign import Campaign  # noqa: PLC0415  # Hypothesis takes half a second to import
-    from machines.reach import missed, too_wasteful  # noqa: PLC0415
-    from machines.searching import Plan  # noqa: PLC0415
+    from machines.reach import missed, too_wasteful  # noqa: PLC0415  # as above
+    from machines.searching import Plan  # noqa: PLC0415  # as above
 
     plan = Plan(seed, machines_named([machine]), cases=cases, workers=2, target=target_named(target), fast=True)
     check_out(out)

@@ -37,8 +37,8 @@ class ServiceMachine(MortalRules):
         drawn: Drawn,
         given: dict[str, Any],
         limit: int,
-        calm: bool,  # noqa: FBT001
-        keyed: bool,  # noqa: FBT001
+        calm: bool,
+        keyed: bool,
         tape: Tape,
     ) -> None:
         """Start a first workflow, with a key or without."""

@@ -192,7 +192,7 @@ def _listen(host: str, port: int) -> socket.socket:
 async def _serve(plan: _Plan, listening: socket.socket) -> None:
     """Take up what is unfinished, and answer until somebody does not want it any more."""
     from engine.service import Catalogue, create_app  # noqa: PLC0415  # the extra may be missing
-    from engine.service.server import serve  # noqa: PLC0415
+    from engine.service.server import serve  # noqa: PLC0415  # as above
 
     with listening:
         journal = await SqliteJournal.open(plan.journal, synchronous=plan.synchronous)

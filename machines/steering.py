@@ -47,7 +47,7 @@ def drive(  # one for each option
     Exit status: 0 the contract holds, 1 it is violated, 2 bad input.
     """
     from machines.driving import STEPS, Driver, Way  # noqa: PLC0415  # the other commands need none of this
-    from machines.schedules import guarantee  # noqa: PLC0415
+    from machines.schedules import guarantee  # noqa: PLC0415  # as above
 
     (machine,) = machines_named((machine,))
     engine, kept = target_named(target), directory_named(directory)
@@ -102,7 +102,7 @@ def _save(corpus: Corpus, folder: str | None) -> None:
 
 def _tell(driver: Driver, driven: Driven, kept: Path) -> None:
     from machines.case import from_text, replay, save, to_text  # noqa: PLC0415  # as above
-    from machines.minimise import minimise  # noqa: PLC0415
+    from machines.minimise import minimise  # noqa: PLC0415  # as above
 
     assert driven.case is not None
     small = minimise(from_text(to_text(driven.case)), driver.factory, budget=_BUDGET)

@@ -39,7 +39,7 @@ def story(*, path: str, page_out: str | None, test_out: str | None, target: str 
     Exit status: 0 it was told, 2 bad input, or the case cannot be carried out.
     """
     from machines.case import CaseError, load, target_of  # noqa: PLC0415  # the other commands need none of this
-    from machines.registry import load_target  # noqa: PLC0415
+    from machines.registry import load_target  # noqa: PLC0415  # as above
 
     named = None if target is None else target_named(target)
     for option, out in (("--html", page_out), ("--pytest", test_out)):

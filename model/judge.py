@@ -125,7 +125,7 @@ class Judge:
         found: list[Violation] = []
         for invariant, check in self._listeners[key]:
             for sentence in check(subject, entry):
-                found.append(Violation(invariant.clause, invariant.name, sentence, self.facts.moment))  # noqa: PERF401
+                found.append(Violation(invariant.clause, invariant.name, sentence, self.facts.moment))  # noqa: PERF401  # nearly always there is none
         return found
 
 

@@ -16,8 +16,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 import hypothesis.stateful  # noqa: F401  # slow (rule 2)
-import jsonschema  # noqa: F401
-import networkx as nx  # noqa: F401
+import jsonschema  # noqa: F401  # as above
+import networkx as nx  # noqa: F401  # as above
 import pytest
 
 

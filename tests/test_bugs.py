@@ -424,7 +424,7 @@ class TestTheCommand:
     @pytest.mark.parametrize("kept", [True, False])
     def test_its_status_says_whether_the_floors_are_kept(
         self,
-        kept: bool,  # noqa: FBT001
+        kept: bool,  # noqa: FBT001  # pytest gives it by name
         monkeypatch: pytest.MonkeyPatch,
         tmp_path: Path,
     ) -> None:

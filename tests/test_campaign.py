@@ -246,7 +246,7 @@ def test_two_bugs_of_one_clause_stay_two(tmp_path: Path, monkeypatch: pytest.Mon
     one, other = MUTANTS["cancelled_twice"], MUTANTS["cancel_under_a_pause_is_denied"]
     assert one.clause == other.clause
     module = ModuleType("twins")
-    module.both = replace(one, edits=(*one.edits, *other.edits)).plant()  # type: ignore[attr-defined]
+    module.both = replace(one, edits=(*one.edits, *other.edits)).plant()  # type: ignore[attr-defined]  # a module has what it is given
     monkeypatch.setitem(sys.modules, "twins", module)
     totals, _ = hunted("twins:both", 12, tmp_path, monkeypatch)
     assert totals.troubles == {}

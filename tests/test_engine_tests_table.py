@@ -49,9 +49,9 @@ def test_the_faults_are_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print()  # noqa: T201  # the table is what this test is read for
         for fault, test, why in rows:
-            print(f"{fault.clause:3} {fault.name:36} {test or '-':46} {why[:60]}")  # noqa: T201
+            print(f"{fault.clause:3} {fault.name:36} {test or '-':46} {why[:60]}")  # noqa: T201  # what was measured
         noticed = [fault for fault, test, _ in rows if test]
-        print(f"{len(noticed)} of {len(rows)} faults noticed")  # noqa: T201
+        print(f"{len(noticed)} of {len(rows)} faults noticed")  # noqa: T201  # what was measured
     assert {fault.clause[0] for fault in noticed} == set(GROUPS)
     assert len(rows) >= LEAST_TRIED
     assert len(noticed) >= LEAST_NOTICED

@@ -102,7 +102,7 @@ NEVER_ENDING: Final = {
     "a pattern": [
         {
             "move": "Run",
-            "workflow": {"id": "w", "steps": [{**ONE["steps"][0], "output_schema": {"pattern": "^(a+)+$"}}]},  # type: ignore[dict-item]
+            "workflow": {"id": "w", "steps": [{**ONE["steps"][0], "output_schema": {"pattern": "^(a+)+$"}}]},  # type: ignore[dict-item]  # a step of JSON
         },
         {"move": "Finish", "gate": "x1/a", "output": "a" * 64 + "!"},
     ],

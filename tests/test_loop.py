@@ -441,7 +441,7 @@ async def asynchronous_generators_are_closed(trace: list[object]) -> None:
     trace.append("end")
     left_open = numbers()
     trace.append(await anext(left_open))
-    asyncio.get_running_loop().left_open = left_open  # type: ignore[attr-defined]
+    asyncio.get_running_loop().left_open = left_open  # type: ignore[attr-defined]  # so that it lives as long as the loop
 
 
 @program
@@ -738,7 +738,7 @@ def test_the_world_outside_is_not_simulated(call: Callable[[], Awaitable[object]
         with pytest.raises(NotSimulated):
             asyncio.get_running_loop().add_signal_handler(2, print)
         with pytest.raises(NotSimulated):
-            asyncio.get_running_loop().set_task_factory(lambda *_: None)  # type: ignore[arg-type]
+            asyncio.get_running_loop().set_task_factory(lambda *_: None)  # type: ignore[arg-type]  # that is what is refused
 
     with simulated() as loop:
         loop.run(main())

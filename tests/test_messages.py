@@ -77,7 +77,7 @@ def test_there_are_nineteen_events() -> None:
 
 
 def test_an_event_is_a_flat_object_with_its_name() -> None:
-    failed = EVENTS["StepFailed"](1.5, "a", 2, Failure("a", 2, "ValueError", "no"))  # type: ignore[call-arg, arg-type]
+    failed = EVENTS["StepFailed"](1.5, "a", 2, Failure("a", 2, "ValueError", "no"))  # type: ignore[call-arg, arg-type]  # whichever class it is, by its name
     assert to_json(failed) == {
         "type": "StepFailed",
         "at": 1.5,

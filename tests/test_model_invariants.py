@@ -2643,7 +2643,7 @@ def test_an_invariant_says_its_clause() -> None:
         return []
 
     with pytest.raises(AssertionError, match="names no clause"):
-        listens(Rested)(undocumented)  # type: ignore[arg-type]
+        listens(Rested)(undocumented)  # type: ignore[arg-type]  # that is the mistake
 
 
 def test_an_invariant_that_raises_has_not_passed() -> None:

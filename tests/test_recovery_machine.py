@@ -223,7 +223,7 @@ def test_a_fault_strikes_as_often_as_was_said() -> None:
 @pytest.mark.parametrize("target", [builtin, sqlite])
 def test_what_is_committed_survives_and_what_is_not_is_gone(target: TargetFactory) -> None:
     for side, kept in (("before", 3), ("after", 5)):
-        world, _ = carried_out(ONE, Crash(side), Finish("x1/a"), target=target)  # type: ignore[arg-type]
+        world, _ = carried_out(ONE, Crash(side), Finish("x1/a"), target=target)  # type: ignore[arg-type]  # one of its two words
         crash = next(index for index, entry in enumerate(world.history) if isinstance(entry, Crashed))
         assert len([entry for entry in world.history[:crash] if isinstance(entry, Recorded)]) == kept
 

@@ -153,5 +153,5 @@ def test_references_are_listed_in_order_with_their_places() -> None:
     ("template", "expected"),
     [({"a": [{"b": "${x}"}]}, True), ("$${x}", True), ({"${x}": ["$x", 1, None]}, False), ([], False)],
 )
-def test_a_template_mentions_a_reference_or_is_plain(template: Any, expected: bool) -> None:  # noqa: FBT001
+def test_a_template_mentions_a_reference_or_is_plain(template: Any, expected: bool) -> None:  # noqa: FBT001  # pytest gives it by name
     assert mentions(template) is expected

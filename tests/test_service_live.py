@@ -297,6 +297,6 @@ def test_a_thousand_idle_and_ten_stuck_subscribers_slow_nothing(capsys: pytest.C
         if beside >= FLOOR * alone:
             break
     with capsys.disabled():
-        print(f"\n1,000 idle and 10 stuck subscribers: {beside / alone:.3f} of the speed without, {most} events queued")  # noqa: T201
+        print(f"\n1,000 idle and 10 stuck subscribers: {beside / alone:.3f} of the speed without, {most} events queued")  # noqa: T201  # what was measured
     assert beside >= FLOOR * alone
     assert most <= 128

@@ -229,7 +229,7 @@ def test_what_is_missing_is_asked_for(page: Page) -> None:
     page.open(page.service.start(GATED))
     page.until_status("PAUSED")
     field = page.chromium.find_element(By.ID, "inputs")
-    assert json.loads(field.get_property("value")) == {"payment": {"sum": None}}  # type: ignore[arg-type]
+    assert json.loads(field.get_property("value")) == {"payment": {"sum": None}}  # type: ignore[arg-type]  # the property is a text
     field.click()
     page.press(Keys.CONTROL, "a")
     page.press(Keys.NULL)
@@ -330,7 +330,7 @@ def test_the_list_is_filtered_and_goes_on(page: Page) -> None:
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
-def test_a_restart_in_the_middle_of_a_live_view(kill: bool, chromium: Chrome, own: Service) -> None:  # noqa: FBT001
+def test_a_restart_in_the_middle_of_a_live_view(kill: bool, chromium: Chrome, own: Service) -> None:  # noqa: FBT001  # pytest gives it by name
     page = Page(chromium, own)
     execution = own.start(LONG)
     page.open(execution)

@@ -520,8 +520,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from click import ClickException, Context  # noqa: PLC0415  # only this test goes in by the back door
 
-    from machines.story import story as command  # noqa: PLC0415
-    from machines.story import write_whole  # noqa: PLC0415
+    from machines.story import story as command  # noqa: PLC0415  # as above
+    from machines.story import write_whole  # noqa: PLC0415  # as above
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -805,7 +805,7 @@ class TestWorkflowExecution:
     async def test_actions_that_misbehave_fail_their_step(self, office: Office) -> None:
         """What is no coroutine, raises when it is called, cancels itself or has no message is its step's failure."""
 
-        class Mute(Exception):  # noqa: N818
+        class Mute(Exception):  # noqa: N818  # it is named for what it does
             def __str__(self) -> str:
                 raise RuntimeError
 
