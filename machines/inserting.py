@@ -67,6 +67,8 @@ def _with_a_part_exchanged(lines: Program, executions: Sequence[str], moves: Seq
             for plain in (part.lines, _without_manners(part.lines)):
                 yield plain
                 yield from with_steps_renamed(plain, executions)
+            if _starts(part.lines) < _starts(lines):  # that time passed may be all that the start was for
+                yield from _with_a_move_more(part.lines, moves)
         else:
             yield from reordered(part.lines)
             yield from _with_other_moves(part.lines, moves)
@@ -107,8 +109,17 @@ def _with_moves_exchanged(lines: Program, executions: Sequence[str], moves: Sequ
         rest = without_moves(lines, gone, executions)
         yield rest
         yield from with_an_argument_more(rest)
-        for place, move in itertools.product(range(1, len(rest) + 1), moves):
-            yield (*rest[:place], Line(move), *rest[place:])
+        yield from _with_a_move_more(rest, moves)
+
+
+def _with_a_move_more(lines: Program, moves: Sequence[Move]) -> Iterator[Program]:
+    """A plain move at any place but the first."""
+    for place, move in itertools.product(range(1, len(lines) + 1), moves):
+        yield (*lines[:place], Line(move), *lines[place:])
+
+
+def _starts(lines: Program) -> int:
+    return sum(isinstance(line.move, Run) for line in lines)
 
 
 # Definitions that are refused, or ought to be

@@ -202,6 +202,11 @@ class TestOtherPrograms:
         broken = program(Run(ONE, faults=["steps"]), Run(ONE), Run(GRAPH))
         assert min(map(len, rewritten(broken, ["x1", "x2"]))) == len(broken)
 
+    def test_time_that_passes_may_stand_for_a_start(self) -> None:
+        lines = (Line(Run(ONE), Tape(bytes([0xFC]))), *program(Run(TWO), Pause("x2")))
+        made = [[line.move for line in made] for made in others(lines, ["x1", "x2"], definitions=False)]
+        assert [Run(TWO), Elapse(1.0), Pause("x1")] in made
+
     def test_names_change_everywhere(self) -> None:
         workflow = {
             "id": "w",
