@@ -18,12 +18,14 @@ import math
 import queue
 import secrets
 import time
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
+from distributed.security import Security
 
 from machines import campaign
 from machines.campaign import DEATHS, TICK, Campaign, lanes_of
@@ -56,18 +58,36 @@ def connected(address: str, target: str, redis: str | None) -> Iterator[Client]:
     """
     for name in ("distributed", "distributed.client", "distributed.core", "distributed.utils_comm"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what it has to say is told in our words
-    try:
-        client = Client(address, timeout=PATIENCE, set_as_default=False, name="lockstep")
-    except (OSError, ValueError, TypeError) as error:
-        message = f"no scheduler of Dask answers: {_told(error)}"
-        raise ClusterError(message) from None
+    if address.startswith("tls:"):
+        _check_certificates()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            client = Client(address, timeout=PATIENCE, set_as_default=False, name="lockstep")
+        except (OSError, ValueError, TypeError) as error:
+            message = f"no scheduler of Dask answers: {_told(error)}"
+            raise ClusterError(message) from None
     try:
         if faults := _unfit(client, identity(), target, redis):
             raise ClusterError("; ".join(faults))
+        for each in warned:  # of versions of Dask's own, which may differ; where ours do, that is told above
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
         yield client
     finally:
         with contextlib.suppress(Exception):  # it may be gone, and there is nothing left to ask of it
             client.close(timeout=1)
+
+
+def _check_certificates() -> None:
+    """Refuse TLS without certificates: Dask's client fails then, and stands in the way of the end of this process."""
+    try:
+        context = Security().get_connection_args("client")["ssl_context"]
+    except OSError as error:
+        message = f"the certificates in Dask's configuration cannot be used: {_told(error)}"
+        raise ClusterError(message) from None
+    if context is None:
+        message = "tls:// needs certificates, and Dask's configuration (distributed.comm.tls) has none"
+        raise ClusterError(message)
 
 
 def _unfit(client: Client, like: Identity, target: str, redis: str | None) -> list[str]:

@@ -23,6 +23,8 @@ from typing import Any, Final
 import pytest
 from redis import Redis, RedisError
 
+from tests.command_line import ROOT
+
 BOUND: Final = 60
 """Seconds after which a test gives up waiting for a process."""
 MISSING: Final = "no redis-server: `apt-get install redis-server` (as root) brings it; nothing shared is tested without"
@@ -79,15 +81,47 @@ def scheduler(processes: Processes, place: Path) -> tuple[subprocess.Popen[bytes
     return child, told["address"]
 
 
+def certificate(place: Path) -> dict[str, str]:
+    """One for everybody: what Dask's configuration says of it."""
+    command = shutil.which("openssl")
+    if command is None:
+        pytest.skip("no openssl: there is nobody to make a certificate")
+    key, made = str(place / "key.pem"), str(place / "certificate.pem")
+    subject = ("-subj", "/CN=lockstep", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    subprocess.run([command, "req", "-x509", *subject, "-keyout", key, "-out", made], check=True, capture_output=True)
+    found = {"distributed.comm.default-scheme": "tls", "distributed.comm.tls.ca-file": made}
+    for who in ("scheduler", "worker", "client"):
+        found |= {f"distributed.comm.tls.{who}.cert": made, f"distributed.comm.tls.{who}.key": key}
+    return found
+
+
+def in_environment(configuration: Mapping[str, str]) -> dict[str, str]:
+    """Dask's configuration as variables."""
+    return {f"DASK_{name.replace('.', '__').replace('-', '_').upper()}": value for name, value in configuration.items()}
+
+
+def another_python() -> str:
+    """One of another version, as ``make exact`` has furnished it: with all that a worker needs."""
+    for python in sorted(ROOT.glob(".lockstep/exact/python-*/bin/python")):
+        able = subprocess.run([python, "-c", "import distributed"], capture_output=True, check=False).returncode == 0
+        if able and not python.parent.parent.name.startswith(
+            f"python-{sys.version_info.major}.{sys.version_info.minor}."
+        ):
+            return str(python)
+    pytest.skip("no other Python with Dask in .lockstep/exact: `make exact` brings them")
+
+
 def _json_in(file: Path) -> Any:
     with suppress(ValueError):
         return json.loads(file.read_text())
     return None
 
 
-def worker(processes: Processes, place: Path, address: str, *options: str, **more: str) -> subprocess.Popen[bytes]:
+def worker(
+    processes: Processes, place: Path, address: str, *options: str, python: str = sys.executable, **more: str
+) -> subprocess.Popen[bytes]:
     """Workers, as on a machine of their own: nothing is shared but the network."""
-    command = (sys.executable, "-m", "dask", "worker", address, "--nthreads", "1", "--no-dashboard")
+    command = (python, "-m", "dask", "worker", address, "--nthreads", "1", "--no-dashboard")
     return processes.begin(place, *command, "--local-directory", str(place), *options, **more)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import dask
 import pytest
 from distributed import Client
 from distributed.scheduler import KilledWorker, WorkerState
@@ -31,8 +32,19 @@ from machines.searching import Plan, Report
 from machines.targets.builtin import builtin
 from machines.totals import Totals
 from machines.underway import Underway
-from tests.cluster import BOUND, Processes, free_port, redis_server, scheduler, until, worker
-from tests.command_line import ROOT, called
+from tests.cluster import (
+    BOUND,
+    Processes,
+    another_python,
+    certificate,
+    free_port,
+    in_environment,
+    redis_server,
+    scheduler,
+    until,
+    worker,
+)
+from tests.command_line import ROOT, called, outcome
 
 pytestmark = pytest.mark.xdist_group("cluster")  # one cluster for all
 
@@ -421,6 +433,52 @@ def test_what_was_found_outlives_the_server_and_the_scheduler(
     assert totals.hits >= hits > 0
     assert totals.chunks[0] > 100
     assert all(failure.path is not None and failure.path.exists() for failure in totals.failures.values())
+
+
+def test_a_search_goes_on_where_it_stopped_behind_tls(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = certificate(tmp_path)
+    monkeypatch.setattr(processes, "environment", {**processes.environment, **in_environment(given)})
+    _, address = scheduler(processes, tmp_path / "scheduler")
+    assert address.startswith("tls://")
+    worker(processes, tmp_path / "worker", address, "--no-nanny")
+    monkeypatch.chdir(tmp_path)
+    options = ("--cluster", address, "--cases", "6", "--machine", "lifecycle", "--json", "out.json")
+    assert "tls:// needs certificates" in called(capsys, "fuzz", *options)[2]
+    with dask.config.set(given):
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=BOUND)
+        assert called(capsys, "fuzz", *options, "--seed", "5")[0] == 0
+        first = outcome(Path("out.json"))
+        status, said, _ = called(capsys, "fuzz", *options, "--resume")
+    both, runs = outcome(Path("out.json")), read_runs(tmp_path / ".lockstep").values()
+    assert status == 0
+    assert "with 1 earlier run:" in said
+    assert (both["seed"], both["cases"]) == (5, 12)
+    assert sorted(run["chunks"]["0"] for run in runs) == [1, 2]
+    assert {run["moves"] for run in runs} == {first["moves"], both["moves"] - first["moves"]}
+
+
+def test_certificates_that_cannot_be_used_are_bad_input(tmp_path: Path) -> None:
+    nowhere = dict.fromkeys(("ca-file", "client.cert", "client.key"), str(tmp_path / "none.pem"))
+    found = {f"distributed.comm.tls.{name}": file for name, file in nowhere.items()}
+    with (
+        dask.config.set(found),
+        pytest.raises(ClusterError, match="cannot be used: FileNotFoundError"),
+        connected("tls://127.0.0.1:1", "builtin", None),
+    ):
+        pass
+
+
+def test_a_worker_on_another_python_is_refused_in_one_sentence(processes: Processes, tmp_path: Path) -> None:
+    other = another_python()
+    _, address = scheduler(processes, tmp_path / "scheduler")
+    child = worker(processes, tmp_path / "worker", address, "--no-nanny", python=other)
+    until(lambda: "Registered to" in (tmp_path / "worker" / "log").read_text(), child, "a worker that has come")
+    with pytest.raises(ClusterError) as refused, connected(address, "builtin", None):
+        pass
+    assert re.fullmatch(r"worker tcp://\S+: Python CPython 3\.\d+, not CPython 3\.\d+", str(refused.value))
 
 
 def test_whoever_is_no_scheduler_is_bad_input(
