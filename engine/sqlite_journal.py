@@ -9,8 +9,7 @@ Rule 4: an append that raised is not durable. A COMMIT that raised may be: SQLit
 the log may be whole, and a crash would bring it back. So the journal finds out before it answers. If the events are
 there, the append has succeeded. If they are not, another transaction takes their place in the log. While neither can be
 done nothing more is written, and the error says so; the next append begins by trying again.
-Rule 5: an event is kept as JSON text, exactly as it was: order of keys, floats, and even lone surrogates, which UTF-8
-does not have (an event with one is a blob of what UTF-8 would have made of it).
+Rule 5: an event is kept as JSON text, exactly as it was (`engine.event_text`).
 
 An append whose caller was cancelled before its transaction began is not written. After a crash that the process
 survives (a simulated one), ``abandon`` the journal and open a new one: calls in flight never answer.
@@ -26,12 +25,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NamedTuple, NoReturn, Self, TypeVar, TypeVarTuple
 
 from engine.errors import JournalError, UnknownExecutionError
-from engine.messages import EVENTS, Event, ExecutionEnded, Failure, Json, from_json
+from engine.event_text import encode, event_of, text_of
+from engine.messages import Event, ExecutionEnded, Json
 from engine.ownership import Lock, Owner, claim, doubt, successor
 from engine.sqlite_file import (
     APPLICATION_ID,
@@ -190,7 +189,7 @@ class SqliteJournal:
         if self._reader is not None:
             self._fail("it was opened for reading only")
         try:
-            texts = [_text(event) for event in events]
+            texts = [text_of(event) for event in events]
         except ValueError as error:
             place = f"execution {execution}"
             raise self._error(place, error) from error
@@ -250,7 +249,7 @@ class SqliteJournal:
         self._check_open()
         if self._reader is not None:
             self._fail("it was opened for reading only")
-        await self._call(self._shelve, workflow, None if definition is None else _encode(definition))
+        await self._call(self._shelve, workflow, None if definition is None else encode(definition))
 
     async def kept(self, execution: str) -> Kept:
         """What the file holds of an execution, at one moment; for those who judge it, so it may be damaged.
@@ -526,7 +525,7 @@ class SqliteJournal:
 
     def _event(self, execution: str, seq: int, text: str | bytes) -> Event:
         try:
-            return from_json(json.loads(text if isinstance(text, str) else text.decode("utf-8", "surrogatepass")))
+            return event_of(text)
         except (ValueError, JournalError) as error:
             place = f"execution {execution}, event {seq}"
             raise self._error(place, reason(error)) from error
@@ -544,30 +543,3 @@ class SqliteJournal:
         if self._connection is None:
             self._fail("it was closed")
         return self._connection
-
-
-_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_SHAPES: Final = {
-    event: "".join((f'{{"type":"{name}"', *(f',"{field}":%s' for field in event._fields), "}"))
-    for name, event in EVENTS.items()
-}
-"""Each kind of event as ``to_json`` would have it, in JSON, with a hole for each value."""
-
-
-def _value(value: Json) -> str:
-    """A field of an event as JSON. Most are numbers, or nothing: no encoder is made for these."""
-    if value is None:
-        return "null"
-    if type(value) is int or (type(value) is float and isfinite(value)):
-        return repr(value)
-    return _encode(value.to_json() if type(value) is Failure else value)
-
-
-def _text(event: Event) -> str | bytes:
-    """The event as JSON (rule 5)."""
-    text = _SHAPES[type(event)] % tuple([_value(value) for value in event])
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-    return text

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from engine.actions import ACTIONS
 from engine.errors import JournalError, UnknownExecutionError
+from engine.event_text import text_of
 from engine.journal import Journal, MemoryJournal
 from engine.messages import (
     EVENTS,
@@ -29,7 +30,7 @@ from engine.messages import (
     StepCompleted,
     StepFailed,
 )
-from engine.sqlite_journal import APPLICATION_ID, SCHEMA_VERSION, SqliteJournal, _text
+from engine.sqlite_journal import APPLICATION_ID, SCHEMA_VERSION, SqliteJournal
 from engine.state_manager import ExecutionStateManager
 from engine.workflow_engine import WorkflowEngine
 from machines.loop import SimulatedLoop
@@ -258,7 +259,7 @@ def test_each_kind_of_event_is_kept_as_its_json(kind: type[Event]) -> None:
         event = kind._make(value for _ in kind._fields)
         document = {name: value.to_json() if value is failure else value for name in kind._fields}
         expected = json.dumps({"type": kind.__name__, **document}, ensure_ascii=False, separators=(",", ":"))
-        assert _text(event) == expected
+        assert text_of(event) == expected
 
 
 def test_what_json_does_not_have_is_refused(tmp_path: Path) -> None:
