@@ -107,7 +107,7 @@ class SimulatedTask(asyncio.Task[Any]):
     __slots__ = ("number",)
     _log_destroy_pending: bool
 
-    def __init__(self, number: int, coro: Coroutine[Any, Any, Any], **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, number: int, coro: Coroutine[Any, Any, Any], **options: Any) -> None:  # noqa: ANN401 - as asyncio has it
         self.number = number
         super().__init__(coro, **options)
 
@@ -488,7 +488,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _name(self, handle: asyncio.Handle) -> str:
         """Name who a handle runs, without an address."""
-        callback: Any = handle._callback  # type: ignore[attr-defined]
+        callback: Any = handle._callback  # type: ignore[attr-defined] # asyncio's own
         if callback == self._arrive:
             callback = handle._args[0]
         owner = getattr(callback, "__self__", None)
@@ -518,7 +518,7 @@ def _end(coroutine: Any) -> None:  # noqa: ANN401 - whatever a task may run
     for _ in range(_STUBBORN):
         try:
             coroutine.close()
-        except (Exception, asyncio.CancelledError, GeneratorExit):  # noqa: BLE001, S112
+        except (Exception, asyncio.CancelledError, GeneratorExit):  # noqa: BLE001, S112 - it is told to end, and no more
             continue
         else:
             return
