@@ -27,8 +27,8 @@ Weight: TypeAlias = tuple[Any, ...]
 _RANKS: Final = {name: rank for rank, name in enumerate(["Run", *(name for name in MOVES if name != "Run")])}
 _KEYS: Final = ("id", "action", "steps", "depends_on", "source", "target", "condition")
 """Keys that come first in an object that has them."""
-ROUND: Final = tuple(LATENCIES.index(ticks * TICK) for ticks in (0.5, 5.5, 2560.5))
-"""A byte for a latency of each size: within a move, beyond it, and longer than most timers."""
+ROUND: Final = tuple(LATENCIES.index(ticks * TICK) for ticks in (0.5, 1.5, 5.5, 2560.5))
+"""A byte for a latency of each size: within a move, into the next one, beyond it, and longer than most timers."""
 
 
 def weigh(lines: Sequence[Line], limit: int) -> Weight:
