@@ -14,11 +14,10 @@ from typing import Final
 from machines.beginning import from_scratch, of_the_same_moves
 from machines.case import Line
 from machines.moves import AddStep, Connect, Elapse, Fail, Move, Run
-from machines.parts import parts, replaced, without_moves
+from machines.parts import has_steps, parts, replaced, without_moves
 from machines.plain_things import (
     PLAIN_RUN,
     alphabet,
-    has_steps,
     with_a_step_more,
     with_an_argument_more,
     with_behaviours,

@@ -67,6 +67,12 @@ def replaced(lines: Sequence[Line], index: int, line: Line) -> tuple[Line, ...]:
 # Moves
 
 
+def has_steps(run: Run) -> bool:
+    """Whether a start has steps that may be something else: a list of them, and no faults."""
+    steps = (run.workflow or {}).get("steps")
+    return not run.faults and isinstance(steps, list) and bool(names_of(run.workflow))
+
+
 def without_moves(lines: Sequence[Line], gone: Sequence[int], executions: Sequence[str]) -> tuple[Line, ...]:
     """The program without some lines; where an execution goes, the others take over the names."""
     runs = [index for index, line in enumerate(lines) if isinstance(line.move, Run)]

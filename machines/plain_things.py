@@ -32,7 +32,7 @@ from machines.moves import (
     TakeOver,
     Yield,
 )
-from machines.parts import names_of, replaced, source_of
+from machines.parts import has_steps, names_of, replaced, source_of
 from machines.rewriting import NAMES, Program
 
 Json: TypeAlias = Any
@@ -96,12 +96,6 @@ def with_an_argument_more(lines: Program) -> Iterator[Program]:
         move = line.move
         if isinstance(move, Run) and has_steps(move):
             yield from (replaced(lines, index, replace(line, move=more)) for more in _with_an_argument(move))
-
-
-def has_steps(run: Run) -> bool:
-    """Whether a start has steps that may be something else: a list of them, and no faults."""
-    steps = (run.workflow or {}).get("steps")
-    return not run.faults and isinstance(steps, list) and bool(names_of(run.workflow))
 
 
 def _with_an_argument(run: Run) -> Iterator[Run]:

@@ -20,6 +20,7 @@ from machines.parts import (
     STEPS,
     Path,
     at,
+    has_steps,
     names_of,
     paths,
     renamed,
@@ -158,9 +159,9 @@ def _with_starts_exchanged(lines: Program, executions: Sequence[str]) -> Iterato
 
 def _with_starts_joined(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
     """One start of the steps of two, under other names; what is done to the second execution is done to it."""
-    runs = [index for index, line in enumerate(lines) if isinstance(line.move, Run)]
-    by_run = dict(zip(runs, executions, strict=False))
-    for one, other in itertools.combinations([run for run in by_run if _plain_steps(lines[run])], 2):
+    runs = [(index, line.move) for index, line in enumerate(lines) if isinstance(line.move, Run)]
+    by_run = {index: name for (index, run), name in zip(runs, executions, strict=False) if has_steps(run)}
+    for one, other in itertools.combinations(by_run, 2):
         first = to_json(lines[one].move)
         taken = names_of(first["workflow"])
         free = (name for name in NAMES if name not in taken)
@@ -171,14 +172,6 @@ def _with_starts_joined(lines: Program, executions: Sequence[str]) -> Iterator[P
         both = {key: {**second[key], **first[key]} for key in ("manners", "input")}
         joined = replaced(called, one, changed(called[one], {**first, "workflow": workflow, **both}))
         yield without_moves([renamed(line, {by_run[other]: by_run[one]}) for line in joined], [other], executions)
-
-
-def _plain_steps(line: Line) -> bool:
-    """Whether it starts a workflow that is made of steps, and not broken."""
-    move = line.move
-    return (
-        isinstance(move, Run) and not move.faults and bool(names_of(move.workflow)) and "steps" in (move.workflow or {})
-    )
 
 
 def _with_inputs_renamed(lines: Program) -> Iterator[Program]:

@@ -1,8 +1,10 @@
 """A campaign finds what is planted, counts it, and comes to its end whatever the engine under test does."""
 
+import gc
 import json
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -102,6 +104,17 @@ def test_the_same_chunk_makes_the_same_cases(*, swarm: bool, monkeypatch: pytest
     assert first.cases >= 10
     assert replace(first, cpu_seconds=0) == replace(second, cpu_seconds=0)
     assert Searcher(Plan(1)).run(chunk(5, examples=10, swarm=swarm)).reach != first.reach
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_searcher_goes_when_its_search_is_over(*, fast: bool) -> None:
+    """Though Hypothesis keeps every class that it has made."""
+    searcher = Searcher(Plan(1, fast=True))
+    assert searcher.run(replace(chunk(examples=3), fast=fast)).cases >= 3
+    left = weakref.ref(searcher)
+    del searcher
+    gc.collect()
+    assert left() is None
 
 
 def test_a_chunk_says_whether_there_is_a_swarm() -> None:
