@@ -6,11 +6,14 @@ Rule 2: a test run is repeatable: the same tests, the same examples. Searching f
 Rule 3: coverage says what the short tests reach, those that name what they expect. A search marked ``unmeasured`` has
 counts of its own, and would take more than twice as long under measurement. So is a test in which an alarm raises an
 exception: where it strikes coverage.py's own code, a lock stays taken, and the process stands still for ever.
+Rule 4: it does not matter who starts the tests: a shell has what it starts in the background ignore Ctrl-C, and so would
+every child that a test interrupts.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +38,9 @@ for name in ("lockstep", "ci"):
         suppress_health_check=[HealthCheck.too_slow],  # a busy machine again
     )
 settings.load_profile("lockstep")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 _MEASURED_CHILDREN: Final = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
