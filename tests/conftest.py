@@ -6,8 +6,8 @@ Rule 2: a test run is repeatable: the same tests, the same examples. Searching f
 Rule 3: coverage says what the short tests reach, those that name what they expect. A search marked ``unmeasured`` has
 counts of its own, and would take more than twice as long under measurement. So is a test in which an alarm raises an
 exception: where it strikes coverage.py's own code, a lock stays taken, and the process stands still for ever.
-Rule 4: it does not matter who starts the tests: a shell has what it starts in the background ignore Ctrl-C, and so would
-every child that a test interrupts.
+Rule 4: it does not matter who starts the tests: a shell has what it starts in the background ignore Ctrl-C, and so
+would every child that a test interrupts.
 """
 
 from __future__ import annotations
