@@ -1,7 +1,7 @@
 """A bound on what carrying out a case may take: a case may come from a stranger, and be made never to end.
 
 Rule 1: when the time is over, an alarm ends the work from inside: it is told as what it is, and what was begun is put
-away. It rings again every second, for what does not listen at once.
+away. It rings again every second, for what does not listen at once. Whatever fails after it rang failed of it.
 Rule 2: what no alarm reaches (a library that computes on and on) is ended by the kernel, for the CPU-seconds it took.
 Rule 3: memory is bounded too: what asks for more gets none.
 Rule 4: when the work is done, all is as it was before.
@@ -64,8 +64,11 @@ def bounded(seconds: float) -> Iterator[None]:
     Raises:
         OutOfTime: they were not enough.
     """
+    rang = False
 
     def ring(_number: int, _frame: FrameType | None) -> None:
+        nonlocal rang
+        rang = True
         raise OutOfTime(seconds)
 
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -79,10 +82,12 @@ def bounded(seconds: float) -> Iterator[None]:
     timer = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     try:
         yield
-    except OutOfTime as error:
+    except (Exception, OutOfTime) as error:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        if not rang:
+            raise
         _forget(error)
-        raise
+        raise OutOfTime(seconds) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, *timer)
         sys.unraisablehook = hook

@@ -230,6 +230,20 @@ def test_an_alarm_in_a_finaliser_rings_again(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr() == ("", "")
 
 
+def test_what_fails_after_the_alarm_failed_of_it() -> None:
+    def work() -> None:
+        try:
+            signal.pause()
+        finally:
+            message = "it could not be put away"
+            raise RuntimeError(message)
+
+    with pytest.raises(OutOfTime), bounded(0.01):
+        work()
+    with pytest.raises(RuntimeError), bounded(60):
+        raise RuntimeError
+
+
 def test_nothing_is_said_of_what_was_begun(capsys: pytest.CaptureFixture[str]) -> None:
     async def never() -> None: ...
 
