@@ -14,15 +14,15 @@ from typing import Final
 
 from machines.case import Line
 from machines.moves import AddStep, Connect, Elapse, Move, Run
-from machines.parts import names_of, renamed
-from machines.plain_things import AT_ONCE, PLAIN_RUN, with_a_step_more, with_an_argument_more
+from machines.parts import has_steps, names_of, parts, renamed
+from machines.plain_things import AT_ONCE, PLAIN_RUN, with_a_step_more, with_an_argument_more, with_behaviours
 from machines.plainness import ROUND
-from machines.rewriting import Program, with_a_latency
+from machines.rewriting import SIZES, Program, with_a_latency
 from machines.tape import PLAIN
 
 _TOO_MANY: Final = 350
 """Programs of one length that are made of the moves that are there."""
-_FEW: Final = 4
+_FEW: Final = 5
 """Moves that are there, of which two are taken with one latency; of more there are too many pairs."""
 
 
@@ -33,24 +33,27 @@ def from_scratch(lines: Program, executions: Sequence[str], moves: Sequence[Move
         return
     assert isinstance(run.move, Run)
     left_alone = Line(replace(run.move, manners={}))
-    for start in [run, left_alone] if run.move.manners else [run]:
-        yield from _after(start, moves)
-        yield from _until_its_time(lines, start, moves)
-    yield from _after(Line(PLAIN_RUN), [move for move in moves if _fits(move, executions[:1])])
     yield from _starts_alone()
+    own = [line.move for line in own_moves(lines, executions)]
+    for start in [run, left_alone] if run.move.manners else [run]:
+        yield from _after(start, moves, own)
+        yield from _until_its_time(lines, start, moves)
+    fitting = [move for move in moves if _fits(move, executions[:1])]
+    yield from _after(Line(PLAIN_RUN), fitting, fitting)
     yield from _after_two_starts(lines, moves)
     yield from _with_a_latency_from_scratch(lines, run, executions)
     yield from _late_from_scratch(lines, run, executions)
 
 
-def _after(start: Line, moves: Sequence[Move]) -> Iterator[Program]:
-    """A start, with an argument more or without, and up to two moves after it."""
+def _after(start: Line, moves: Sequence[Move], own: Sequence[Move]) -> Iterator[Program]:
+    """A start, and up to two moves after it; or one, and an argument more. One of the moves is one that is there."""
     alone = (start,)
     yield alone
     yield from ((*alone, Line(move)) for move in moves)
     yield from with_an_argument_more(alone)
-    yield from ((*alone, Line(one), Line(other)) for one, other in itertools.product(moves, repeat=2))
-    yield from ((*more, Line(move)) for more in with_an_argument_more(alone) for move in moves)
+    for one, other in (*itertools.product(own, moves), *itertools.product(moves, own)):
+        yield (*alone, Line(one), Line(other))
+    yield from ((*more, Line(move)) for more in with_an_argument_more(alone) for move in own)
 
 
 def _until_its_time(lines: Program, start: Line, moves: Sequence[Move]) -> Iterator[Program]:
@@ -104,32 +107,56 @@ def _letters(lines: Program, execution: str, first: str) -> Iterator[Line]:
 
 
 def _with_a_latency_from_scratch(lines: Program, run: Line, executions: Sequence[str]) -> Iterator[Program]:
-    """A start whose first step waits or ends at once, one of the moves that are there, and one latency."""
+    """A start one of whose steps waits or ends at once, one of the moves that are there, and one latency."""
     if all(line.tape == PLAIN for line in lines):
         return
-    assert isinstance(run.move, Run)
-    first = names_of(run.move.workflow)[:1]
-    own = {json.dumps(Line(line.move).to_json()): Line(line.move) for line in lines if line.move is not run.move}
-    at_once = replace(run.move, manners=dict.fromkeys(first, AT_ONCE))
-    for start in (run, Line(at_once), Line(replace(PLAIN_RUN, manners={"a": AT_ONCE}))):
+    own = own_moves(lines, executions)
+    for start in _behaving(run, executions):
+        yield (start,)
         yield from with_a_latency((start,))
-        for line in own.values():
-            if not isinstance(line.move, Run | AddStep | Connect) and _fits(line.move, executions[:1], any_step=True):
-                yield from with_a_latency((start, line))
+        for line in own:
+            yield start, line
+            yield from with_a_latency((start, line))
+
+
+def _behaving(run: Line, executions: Sequence[str]) -> Iterator[Line]:
+    """The start, also without one of its arguments; one of its steps ends at once, or it has one more; a plain one."""
+    assert isinstance(run.move, Run)
+    for part in parts((run,), executions):
+        if part.kind == "argument":
+            yield from (Line(start) for line in part.lines for start in _ending_at_once(line.move))
+    yield run
+    yield from map(Line, _ending_at_once(run.move))
+    if len(names_of(run.move.workflow)) == 1:
+        yield from map(Line, with_a_step_more(run.move))
+    yield Line(replace(PLAIN_RUN, manners={"a": AT_ONCE}))
+
+
+def _ending_at_once(move: Move) -> Iterator[Run]:
+    """The start with one of its steps ending at once: as it is, and without policies."""
+    if isinstance(move, Run) and has_steps(move):
+        yield from (replace(move, manners={name: AT_ONCE}) for name in names_of(move.workflow))
+        yield from (other for other in with_behaviours(move) if AT_ONCE in other.manners.values())
 
 
 def _late_from_scratch(lines: Program, run: Line, executions: Sequence[str]) -> Iterator[Program]:
-    """A start, two of the moves that are there, and one of the latencies, at any place."""
-    sizes = dict.fromkeys(byte for line in lines for byte in line.tape.latencies if byte)
-    told = {json.dumps(Line(line.move).to_json()): Line(line.move) for line in lines if line.move is not run.move}
-    own = [
+    """A start, two of the moves that are there, and one latency, at any place."""
+    sizes = dict.fromkeys((*(byte for line in lines for byte in line.tape.latencies if byte), *SIZES))
+    own = own_moves(lines, executions)
+    if len(own) <= _FEW and any(line.tape != PLAIN for line in lines):
+        for pair in itertools.product(own, repeat=2):
+            yield (run, *pair)
+            yield from with_a_latency((run, *pair), sizes)
+
+
+def own_moves(lines: Program, executions: Sequence[str]) -> list[Line]:
+    """The moves that are there about the first execution, or about none, each once."""
+    told = {json.dumps(Line(line.move).to_json()): Line(line.move) for line in lines}
+    return [
         line
         for line in told.values()
         if not isinstance(line.move, Run | AddStep | Connect) and _fits(line.move, executions[:1], any_step=True)
     ]
-    if len(sizes) * len(own) <= _FEW:
-        for pair in itertools.product(own, repeat=2):
-            yield from with_a_latency((run, *pair), sizes)
 
 
 def _fits(move: Move, executions: Sequence[str], *, any_step: bool = False) -> bool:

@@ -9,7 +9,6 @@ Rule 4: a program is carried out from a copy, so an engine that changes what it 
 
 from __future__ import annotations
 
-import copy
 import json
 import platform
 import re
@@ -147,6 +146,8 @@ class Course:
     executions: tuple[str, ...]
     history: tuple[Entry, ...]
     """All that was seen."""
+    asked: tuple[int, ...] = ()
+    """How many latencies each move asked its tape for: what the tape says beyond them makes no difference."""
 
     @property
     def digest(self) -> str:
@@ -288,8 +289,9 @@ def _line(value: Mapping[str, Json]) -> Line:
 
 def carry_out(lines: Sequence[Line], factory: TargetFactory, max_concurrent_steps: int) -> Course:
     """Play a program in a new world: all its moves, then the liveness phase."""
-    given = [_line(line.to_json()) for line in copy.deepcopy(list(lines))]
+    given = [_line(json.loads(json.dumps(line.to_json()))) for line in lines]
     used: list[Line] = []
+    asked: list[int] = []
     try:
         target = factory()
     except Exception as error:  # noqa: BLE001  # the target is the user's code
@@ -303,6 +305,7 @@ def carry_out(lines: Sequence[Line], factory: TargetFactory, max_concurrent_step
                 world.play(line.move, line.tape)
             finally:
                 used.append(replace(lines[len(used)], tape=world.loop.tape.essence()))
+                asked.append(world.loop.tape.asked)
         world.finish()
     except ContractViolated as found:
         violation = found.violation
@@ -311,7 +314,7 @@ def carry_out(lines: Sequence[Line], factory: TargetFactory, max_concurrent_step
     finally:
         world.close()
     moves, executions = tuple(world.moves), tuple(world.executions)
-    return Course(violation, broken, moves, tuple(used), executions, tuple(world.history))
+    return Course(violation, broken, moves, tuple(used), executions, tuple(world.history), tuple(asked))
 
 
 def replay(case: Case, factory: TargetFactory | None = None) -> Outcome:

@@ -36,8 +36,8 @@ Json: TypeAlias = Any
 Programs: TypeAlias = Callable[[], Iterable[Sequence[Line]]]
 Verdict: TypeAlias = tuple[str, str] | None
 
-BUDGET: Final = 800_000
-"""Entries of history that a search may make: some sixteen seconds, where most need less than two."""
+BUDGET: Final = 1_200_000
+"""Entries of history that a search may make: some twenty seconds, where most need less than four."""
 UNFINISHED: Final = "not_minimal"
 """Stands in a case whose search ended at its bound: the number of entries that it was allowed."""
 _BASE: Final = 30
@@ -48,6 +48,8 @@ _DISTURBANCES: Final = 40
 """How often what nothing can be taken from is disturbed in vain, before it is taken for the plainest."""
 _SIDE_BY_SIDE: Final = 2
 """Slots with which two steps run at once."""
+_MANY: Final = 1000
+"""Moves of which it is kept whether they are sound."""
 _SIZES: Final = 9
 """Of a weight, what counts moves and their parts."""
 
@@ -83,9 +85,13 @@ class _Search:
         self.factory = factory
         self.budget = self.left = budget
         self.limit = case.max_concurrent_steps
+        self._late = any(line.tape.latencies for line in case.lines)
         self._given = {id(line.move) for line in case.lines}
         self._tried: dict[str, Verdict] = {}
         """What came of each program."""
+        self._asked: dict[str, tuple[int, ...]] = {}
+        """How many latencies its moves asked for."""
+        self._sounded: dict[int, tuple[Move, Move | None]] = {}
         self._chance = Random(0)  # the same case always becomes the same small one
         course = carry_out(case.lines, factory, self.limit)
         self.course = course if course.verdict == self.goal else None
@@ -135,13 +141,26 @@ class _Search:
 
     def _course_of(self, lines: Sequence[Line], limit: int, *, loosely: bool) -> Course | None:
         """What comes of a program, if the same is violated; one of which nothing came is not carried out again."""
-        key = json.dumps([limit, *(line.to_json() for line in lines)])
+        key = _key(lines, limit)
         if key in self._tried and not self._is_the_same(self._tried[key], loosely=loosely):
+            return None
+        if self._is_another(lines, limit):
             return None
         course = carry_out(lines, self.factory, limit)
         self.left -= course.entries + _BASE
-        self._tried[key] = course.verdict
+        self._tried[key], self._asked[key] = course.verdict, course.asked
         return course if self._is_the_same(course.verdict, loosely=loosely) else None
+
+    def _is_another(self, lines: Sequence[Line], limit: int) -> bool:
+        """Whether a program is one that was carried out already, but for a last latency that nobody asks for."""
+        late = next((index for index in reversed(range(len(lines))) if any(lines[index].tape.latencies)), None)
+        if late is None:
+            return False
+        tape = lines[late].tape
+        rest = tape.latencies.rstrip(b"\0")[:-1]
+        plainer = replace(lines[late], tape=replace(tape, latencies=rest.rstrip(b"\0")))
+        asked = self._asked.get(_key(replaced(lines, late, plainer), limit), ())
+        return late < len(asked) and asked[late] <= len(rest)
 
     def _is_the_same(self, verdict: Verdict, *, loosely: bool) -> bool:
         if loosely and verdict is not None and self.goal[0] != HARNESS:
@@ -158,12 +177,21 @@ class _Search:
             elif isinstance(line.move, AddStep) and self.goal[0].startswith("D"):
                 return None  # of a draft nobody knows whether it is valid, until it is run
             elif isinstance(line.move, Run):
-                if (move := as_it_says(line.move)) is None:
+                if (move := self._as_it_says(line.move)) is None:
                     return None
-                made.append(replace(line, move=move))
+                made.append(line if move is line.move else replace(line, move=move))
             else:
                 made.append(line)
         return made
+
+    def _as_it_says(self, move: Move) -> Move | None:
+        """The same, asked once for each move: most programs share them with others."""
+        known = self._sounded.get(id(move))
+        if known is None or known[0] is not move:
+            if len(self._sounded) >= _MANY:
+                self._sounded.clear()
+            known = self._sounded[id(move)] = move, as_it_says(move)
+        return known[1]
 
     def _each(self, programs: Programs, *, loosely: bool = False) -> bool:
         """Try programs; after a success go on at the same place, with those of the new one. Whether there was one."""
@@ -183,14 +211,14 @@ class _Search:
         return self._affordably(lambda: self._each(lambda: rewritten(self.lines, self.names)))
 
     def _jump(self) -> bool:
-        programs = others(self.lines, self.names, definitions=self.goal[0].startswith("D"))
+        programs = others(self.lines, self.names, definitions=self.goal[0].startswith("D"), late=self._late)
         return self._affordably(lambda: any(map(self._attempt_side_by_side, programs)))
 
     def _attempt_side_by_side(self, lines: Sequence[Line]) -> bool:
         """Try a program, and one that has steps more also with slots for two, one with fewer of them with one slot."""
         if self.attempt(lines) or (self.limit > 1 and _steps(lines) < _steps(self.lines) and self.attempt(lines, 1)):
             return True
-        return self.limit < _SIDE_BY_SIDE and _steps(lines) > _steps(self.lines) and self.attempt(lines, _SIDE_BY_SIDE)
+        return self.limit < _SIDE_BY_SIDE and _steps(lines) >= _steps(self.lines) and self.attempt(lines, _SIDE_BY_SIDE)
 
     def _disturb(self) -> bool:
         """Put plain things in at random, take away in any order, and keep what is plainer than the best."""
@@ -297,6 +325,10 @@ class _Search:
     def _with_fewer_steps(self, index: int) -> Iterator[Sequence[Line]]:
         for line in self.lines[index : index + 1]:  # it may be shorter by now: what follows a violation is left out
             yield from (replaced(self.lines, index, replace(line, move=move)) for move in halves(line.move))
+
+
+def _key(lines: Sequence[Line], limit: int) -> str:
+    return json.dumps([limit, *(line.to_json() for line in lines)])
 
 
 def _steps(lines: Sequence[Line]) -> int:

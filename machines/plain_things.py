@@ -65,11 +65,12 @@ PLAIN_RUN: Final = Run({"id": "w", "steps": [{"id": "a", "action": "work"}]})
 _WATCHING: Final = (Stall, Heed, Reconnect)
 _PATIENCE: Final = 12.0
 """Seconds after which the service waits no more for who does not read."""
-_HARM: Final = (Crash, Recover, FailStore, Rival, TakeOver)
+_HARMFUL: Final = (Crash, Recover, FailStore, Rival, TakeOver)
+HARM: Final[Sequence[Move]] = (Crash(), Crash("before"), Crash("after"), Recover(), FailStore(), Rival(), TakeOver())
 
 
-def alphabet(lines: Program, executions: Sequence[str]) -> Iterator[Move]:
-    """Moves that may stand for others."""
+def alphabet(lines: Program, executions: Sequence[str], *, harm: bool = False) -> Iterator[Move]:
+    """Moves that may stand for others; those that harm if one of the program's does, or if they are asked for."""
     gates = []
     runs = [line.move for line in lines if isinstance(line.move, Run)]
     for run, execution in zip(runs, executions, strict=False):
@@ -77,9 +78,10 @@ def alphabet(lines: Program, executions: Sequence[str]) -> Iterator[Move]:
             gates += [f"{execution}/{name}"] + [f"{execution}/{name}!"] * ("compensation" in str(run.workflow))
     yield from (kind(gate) for kind in (Finish, Fail, Yield) for gate in gates)
     yield from (kind(name) for kind in (Pause, Resume, Cancel, Subscribe) for name in executions[:2])
+    yield from (Subscribe(name, 1) for name in executions[:1])
     yield from (Elapse(), Elapse(1.0), Elapse(None, 0.0005), Elapse(None, 0.0015))
-    if any(isinstance(line.move, _HARM) for line in lines):
-        yield from (Crash(), Crash("before"), Crash("after"), Recover(), FailStore(), Rival(), TakeOver())
+    if harm or any(isinstance(line.move, _HARMFUL) for line in lines):
+        yield from HARM
     yield from _while_watched(lines, executions)
 
 

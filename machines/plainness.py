@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 from machines.case import Line
-from machines.moves import MOVES, to_json
+from machines.moves import MOVES, Move, to_json
 from machines.parts import CONNECTIONS, STEPS, paths
 from machines.tape import LATENCIES, TICK, Tape
 
@@ -29,22 +29,36 @@ _KEYS: Final = ("id", "action", "steps", "depends_on", "source", "target", "cond
 """Keys that come first in an object that has them."""
 ROUND: Final = tuple(LATENCIES.index(ticks * TICK) for ticks in (0.5, 1.5, 5.5, 2560.5))
 """A byte for a latency of each size: within a move, into the next one, beyond it, and longer than most timers."""
+_KINDS: Final = ("node", "step", "connection", "argument")
+_MANY: Final = 1000
+_WEIGHED: Final[dict[int, tuple[Move, tuple[int, tuple[int, ...], Weight]]]] = {}
+"""What weighing a move came to, by its identity, its own while it stands here: programs share most of their moves."""
 
 
 def weigh(lines: Sequence[Line], limit: int) -> Weight:
     """How much there is to a program with so many slots; the less, the plainer."""
-    documents = [to_json(line.move) for line in lines]
-    counts = Counter(
-        kind
-        for line, document in zip(lines, documents, strict=True)
-        for kind in _parts(document, _defaults(type(line.move).__name__))
-    )
+    moves = [_of_move(line.move) for line in lines]
+    counts = [sum(each) for each in zip(*(each[1] for each in moves), strict=True)] or [0] * len(_KINDS)
+    node, step, connection, argument = counts
     out_of_turn = any(byte != 0 for line in lines for byte in line.tape.order)
     late = sum(byte != 0 for line in lines for byte in line.tape.latencies + line.tape.order)
-    ranks = [_RANKS[document.pop("move")] for document in documents]
-    carried = [(_shape(document), _tape(line.tape)) for line, document in zip(lines, documents, strict=True)]
-    sizes = counts["node"], counts["step"], counts["connection"], late, counts["argument"]
-    return out_of_turn, len(lines) + counts["step"], len(lines), *sizes, limit, sorted(ranks), ranks, carried
+    ranks = [each[0] for each in moves]
+    carried = [(each[2], _tape(line.tape)) for each, line in zip(moves, lines, strict=True)]
+    sizes = node, step, connection, late, argument
+    return out_of_turn, len(lines) + step, len(lines), *sizes, limit, sorted(ranks), ranks, carried
+
+
+def _of_move(move: Move) -> tuple[int, tuple[int, ...], Weight]:
+    """The rank of a move's kind, how many parts of each kind it has, and what it carries."""
+    known = _WEIGHED.get(id(move))
+    if known is None or known[0] is not move:
+        document = to_json(move)
+        counts = Counter(_parts(document, _defaults(type(move).__name__)))
+        rank = _RANKS[document.pop("move")]
+        if len(_WEIGHED) >= _MANY:
+            _WEIGHED.clear()
+        known = _WEIGHED[id(move)] = move, (rank, tuple(counts[kind] for kind in _KINDS), _shape(document))
+    return known[1]
 
 
 def _parts(document: Mapping[str, Json], defaults: Mapping[str, Json]) -> list[str]:

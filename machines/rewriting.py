@@ -40,7 +40,7 @@ Program: TypeAlias = tuple[Line, ...]
 NAMES: Final = "abcdefghijklmnopqrstuvwxyz"
 _PLACES: Final = 8
 """Places in a tape where a latency may be put: more than most moves use."""
-_SIZES: Final = tuple(LATENCIES.index(ticks * TICK) for ticks in (0.5, 1.5, 2.5, 3.5, 5.5, 8.5, 13.5))
+SIZES: Final = tuple(LATENCIES.index(ticks * TICK) for ticks in (0.5, 1.5, 2.5, 3.5, 5.5, 8.5, 13.5))
 """A byte for each latency that is a whole number of ticks, which a move lasts, longer than another."""
 _INPUT: Final = re.compile(r"(?<![\w.])input\.(\w+)")
 _REFERENCE: Final = re.compile(r"\$\{[^}]*\}")
@@ -341,7 +341,7 @@ def _with_less_waiting(lines: Program, executions: Sequence[str]) -> Iterator[Pr
         track = line.tape.latencies
         for place, byte in enumerate(track):
             size = LATENCIES.index(LATENCIES[byte])
-            for less in _SIZES[: _SIZES.index(size)] if size in _SIZES else ():
+            for less in SIZES[: SIZES.index(size)] if size in SIZES else ():
                 late = bytes([*track[:place], less, *track[place + 1 :]])
                 sooner = replaced(lines, index, replace(line, tape=replace(line.tape, latencies=late)))
                 ticks = round((LATENCIES[byte] - LATENCIES[less]) / TICK)

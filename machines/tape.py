@@ -82,23 +82,24 @@ PLAIN: Final = Tape()
 class TapeReader:
     """Reads one tape from start to end, and remembers where it deviated from the plain course."""
 
-    __slots__ = ("_latencies_read", "_order_read", "deviations", "ordering", "tape")
+    __slots__ = ("_order_read", "asked", "deviations", "ordering", "tape")
 
     def __init__(self, tape: Tape = PLAIN) -> None:
         """Start before the first byte of both tracks."""
         self.tape = tape
         self.deviations: list[Deviation] = []
-        self._latencies_read = 0
+        self.asked = 0
+        """How many latencies were asked for, beyond the tape's end too."""
         self._order_read = 0
         self.ordering = bool(tape.order)
         """Whether bytes are left that may pick a callback out of turn."""
 
     def next_latency(self) -> float:
         """How long the next outside thing takes, in seconds."""
-        index = self._latencies_read
-        if index == len(self.tape.latencies):
+        index = self.asked
+        self.asked = index + 1
+        if index >= len(self.tape.latencies):
             return 0.0
-        self._latencies_read = index + 1
         seconds = LATENCIES[self.tape.latencies[index]]
         if seconds:
             self.deviations.append(Deviation("latency", index, seconds))

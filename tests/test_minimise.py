@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,26 @@ import pytest
 from click.testing import CliRunner
 
 from machines import minimal
-from machines.case import Case, Line, carry_out, from_text, load, to_text
+from machines.case import Case, Course, Line, carry_out, from_text, load, to_text
 from machines.fingerprint import fingerprint
 from machines.inserting import others
 from machines.minimise import BUDGET, UNFINISHED, can_go, minimise
-from machines.moves import AddStep, Cancel, Connect, Elapse, Fail, Finish, Move, Pause, Resume, Run, to_json
+from machines.moves import (
+    AddStep,
+    Cancel,
+    Connect,
+    Crash,
+    Elapse,
+    Fail,
+    FailStore,
+    Finish,
+    Move,
+    Pause,
+    Resume,
+    Run,
+    Subscribe,
+    to_json,
+)
 from machines.mutants import MUTANTS
 from machines.mutants.catalogue import place
 from machines.parts import names_of, parts, parts_of, without, without_moves
@@ -25,6 +41,7 @@ from machines.rewriting import rewritten
 from machines.soundness import as_it_says
 from machines.spoiling import MISSHAPEN
 from machines.tape import Tape
+from machines.target import TargetFactory
 
 STEP = {"id": "a", "action": "work"}
 ONE = {"id": "w", "steps": [STEP]}
@@ -166,7 +183,7 @@ class TestOtherPrograms:
     @pytest.mark.parametrize("bug", SAMPLE)
     def test_they_are_programs(self, bug: str) -> None:
         witness = load(place(bug))
-        for made in (rewritten(witness.lines, ["x1"]), others(witness.lines, ["x1"], definitions=True)):
+        for made in (rewritten(witness.lines, ["x1"]), others(witness.lines, ["x1"], definitions=True, late=True)):
             for lines in made:
                 again = from_text(to_text(replace(witness, lines=tuple(lines))))
                 assert told(again.lines) == told(tuple(lines))
@@ -178,7 +195,7 @@ class TestOtherPrograms:
         for workflow in (*odd, {"steps": two, "nodes": [STEP]}, {"steps": two, "nodes": [7]}, listed):
             lines = program(Run(workflow, faults=["steps"]), Pause("x1"))
             assert list(rewritten(lines, ["x1"]))
-            assert list(others(lines, ["x1"], definitions=False))
+            assert list(others(lines, ["x1"], definitions=False, late=True))
 
     def test_a_start_goes_without_its_key(self) -> None:
         lines = program(Run(ONE, key="k1"), Run(ONE), Pause("key-1"), Finish("x1/a"))
@@ -204,7 +221,7 @@ class TestOtherPrograms:
 
     def test_time_that_passes_may_stand_for_a_start(self) -> None:
         lines = (Line(Run(ONE), Tape(bytes([0xFC]))), *program(Run(TWO), Pause("x2")))
-        made = [[line.move for line in made] for made in others(lines, ["x1", "x2"], definitions=False)]
+        made = [[line.move for line in made] for made in others(lines, ["x1", "x2"], definitions=False, late=True)]
         assert [Run(TWO), Elapse(1.0), Pause("x1")] in made
 
     def test_names_change_everywhere(self) -> None:
@@ -233,6 +250,37 @@ class TestOtherPrograms:
         }
         assert run["manners"] == {"a": "stubborn", "b!": "instant"}
         assert [line.move for line in made[1:]] == [Fail("x1/b!"), Finish("x2/d")]
+
+
+class TestOneForm:
+    def test_what_another_case_came_to_is_come_to_from_here(self) -> None:
+        bug = "told_from_now_on_after_a_break"
+        crash = case_of(bug, *program(Run(ONE, {"n": 1}), Crash("after"), Elapse(1.0)), slots=1)
+        late = case_of(bug, *program(Run(ONE, {"n": 1}), Subscribe("x1", 2), Finish("x1/a")), slots=1)
+        small = [minimise(case, MUTANTS[bug].plant()) for case in (crash, late)]
+        assert [[line.move for line in each.lines] for each in small] == [[Run(ONE), Subscribe("x1", 1)]] * 2
+
+    def test_a_fault_of_the_store_is_exchanged_for_a_crash(self) -> None:
+        late = Line(Run({**ONE, "timeout": 1}), Tape(bytes([ROUND[0]])))
+        lines = (late, *program(FailStore(), Elapse()))
+        case = case_of("deadline_starts_anew", *lines, slots=1)
+        small = minimise(case, MUTANTS["deadline_starts_anew"].plant())
+        assert [line.move for line in small.lines] == [Run({**ONE, "timeout": 1}), Crash("after")]
+
+    def test_a_latency_that_nobody_asks_for_is_not_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lengths: set[int] = set()
+
+        def carried(lines: Sequence[Line], factory: TargetFactory, slots: int) -> Course:
+            course = carry_out(lines, factory, slots)
+            lengths.update(len(line.tape.latencies) for line in lines if line.move == Run(ONE))
+            return course
+
+        late = Line(Run(ONE, {"n": 1}), Tape(bytes([ROUND[0]])))
+        case = case_of("told_from_now_on_after_a_break", late, *program(Crash("after")), slots=1)
+        monkeypatch.setattr("machines.minimise.carry_out", carried)
+        monkeypatch.setattr("machines.minimise._DISTURBANCES", 0)  # chance does not ask
+        minimise(case, MUTANTS["told_from_now_on_after_a_break"].plant())
+        assert lengths == {0, 1, 2, 3}, "a start asks for three"
 
 
 class TestNothingCanGo:
