@@ -111,12 +111,17 @@ def _with_a_latency_from_scratch(lines: Program, run: Line, executions: Sequence
     if all(line.tape == PLAIN for line in lines):
         return
     own = own_moves(lines, executions)
+    sizes = dict.fromkeys((ROUND[1], ROUND[-1], *_sizes(lines)))
     for start in _behaving(run, executions):
         yield (start,)
-        yield from with_a_latency((start,))
+        yield from with_a_latency((start,), sizes)
         for line in own:
             yield start, line
-            yield from with_a_latency((start, line))
+            yield from with_a_latency((start, line), sizes)
+
+
+def _sizes(lines: Program) -> Iterator[int]:
+    return (byte for line in lines for byte in line.tape.latencies if byte)
 
 
 def _behaving(run: Line, executions: Sequence[str]) -> Iterator[Line]:
@@ -141,7 +146,7 @@ def _ending_at_once(move: Move) -> Iterator[Run]:
 
 def _late_from_scratch(lines: Program, run: Line, executions: Sequence[str]) -> Iterator[Program]:
     """A start, two of the moves that are there, and one latency, at any place."""
-    sizes = dict.fromkeys((*(byte for line in lines for byte in line.tape.latencies if byte), *SIZES))
+    sizes = dict.fromkeys((*_sizes(lines), *SIZES))
     own = own_moves(lines, executions)
     if len(own) <= _FEW and any(line.tape != PLAIN for line in lines):
         for pair in itertools.product(own, repeat=2):

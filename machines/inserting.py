@@ -31,18 +31,15 @@ _MOST: Final = 8
 """Moves of a program in which two are exchanged for one; of more there are too many pairs."""
 
 
-def others(lines: Program, executions: Sequence[str], *, definitions: bool, late: bool) -> Iterator[Program]:
-    """Programs with something else in them, those that are likely to be plainer first.
-
-    ``definitions``: whether what is violated is about them; ``late``: whether the case had a latency before all else.
-    """
+def others(lines: Program, executions: Sequence[str], *, definitions: bool) -> Iterator[Program]:
+    """Programs with something else in them, those that are likely to be plainer first."""
     moves = list(alphabet(lines, executions))
     yield from _with_other_moves(lines, moves)
     if definitions:
         yield from _with_known_definitions(lines)
     yield from from_scratch(lines, executions, moves)
     if not definitions:
-        yield from small_scope(lines, executions, late=late)
+        yield from small_scope(lines, executions)
     yield from of_the_same_moves(lines, executions)
     if len(lines) <= _MOST:
         yield from _with_a_step_that_behaves(lines, moves)

@@ -36,13 +36,13 @@ Json: TypeAlias = Any
 Programs: TypeAlias = Callable[[], Iterable[Sequence[Line]]]
 Verdict: TypeAlias = tuple[str, str] | None
 
-BUDGET: Final = 1_200_000
+BUDGET: Final = 1_400_000
 """Entries of history that a search may make: some twenty seconds, where most need less than four."""
 UNFINISHED: Final = "not_minimal"
 """Stands in a case whose search ended at its bound: the number of entries that it was allowed."""
 _BASE: Final = 30
 """What carrying out a program costs before anything happens, in entries."""
-_RESERVE: Final = 0.25
+_RESERVE: Final = 0.1
 """The share of the budget that is kept for taking away."""
 _DISTURBANCES: Final = 40
 """How often what nothing can be taken from is disturbed in vain, before it is taken for the plainest."""
@@ -85,7 +85,6 @@ class _Search:
         self.factory = factory
         self.budget = self.left = budget
         self.limit = case.max_concurrent_steps
-        self._late = any(line.tape.latencies for line in case.lines)
         self._given = {id(line.move) for line in case.lines}
         self._tried: dict[str, Verdict] = {}
         """What came of each program."""
@@ -211,7 +210,7 @@ class _Search:
         return self._affordably(lambda: self._each(lambda: rewritten(self.lines, self.names)))
 
     def _jump(self) -> bool:
-        programs = others(self.lines, self.names, definitions=self.goal[0].startswith("D"), late=self._late)
+        programs = others(self.lines, self.names, definitions=self.goal[0].startswith("D"))
         return self._affordably(lambda: any(map(self._attempt_side_by_side, programs)))
 
     def _attempt_side_by_side(self, lines: Sequence[Line]) -> bool:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 from machines.beginning import own_moves
 from machines.case import Line
-from machines.moves import AddStep, Connect, Fail, Finish, Move, Run, to_json
+from machines.moves import AddStep, Connect, Elapse, Fail, Finish, Move, Run, to_json
 from machines.parts import has_steps, names_of, parts, renamed
 from machines.plain_things import AT_ONCE, HARM, PLAIN_RUN, alphabet, with_an_argument_more, with_behaviours
 from machines.plainness import ROUND
@@ -30,9 +30,9 @@ _FEW: Final = 4
 _B: Final = {"id": "b", "action": "work"}
 
 
-def small_scope(lines: Program, executions: Sequence[str], *, late: bool) -> Iterator[Program]:
-    """Starts and what may come after them; with a latency, if that is asked for."""
-    sizes = (ROUND[1], ROUND[-1]) if late else ()
+def small_scope(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
+    """Starts and what may come after them."""
+    sizes = (ROUND[1], ROUND[-1])
     yield from _in_any_order(lines)
     yield from _two_steps_that_behave(lines, executions)
     starts = [*_starts(lines, executions), PLAIN_RUN]
@@ -70,7 +70,7 @@ def _two_steps_that_behave(lines: Program, executions: Sequence[str]) -> Iterato
     for run in _starts(lines, executions):
         if len(names_of(run.workflow)) == len("ab"):
             moves = alphabet((Line(run),), executions[:1])
-            ends = [Line(move) for move in moves if isinstance(move, Fail | Finish)]
+            ends = [Line(move) for move in (*moves, Elapse(2.0)) if isinstance(move, Fail | Finish | Elapse)]
             ways = [*with_behaviours(run)]
             for one in ways[: len(ways) // 2]:
                 for both in [*with_behaviours(one)][len(ways) // 2 :]:
@@ -83,9 +83,7 @@ def _starts(lines: Program, executions: Sequence[str]) -> Iterator[Run]:
     runs = [line.move for line in lines if isinstance(line.move, Run) and has_steps(line.move)]
     for run in runs[:2]:
         yield run
-        plain = _without_more(run)
-        if plain != run:
-            yield plain
+        yield from (plain for plain in _plainly(run) if plain != run)
         for part in parts((Line(run),), executions):
             if part.kind == "step":
                 yield from (line.move for line in part.lines if isinstance(line.move, Run))
@@ -114,14 +112,15 @@ def _wider(alone: Program) -> Iterator[Program]:
             yield (Line(replace(run, workflow={**run.workflow, "steps": [{**step, "id": "a"}, *more]})),)
 
 
-def _without_more(run: Run) -> Run:
-    """The start with its steps side by side, and compensations that have no policies."""
+def _plainly(run: Run) -> Iterator[Run]:
+    """The start with its steps side by side, and with plain compensations: bare, with a timeout, tried again."""
     assert run.workflow is not None
     steps = [{key: value for key, value in step.items() if key != "depends_on"} for step in run.workflow["steps"]]
-    for step in steps:
-        if isinstance(undo := step.get("compensation"), Mapping):
-            step["compensation"] = {"action": undo.get("action")}
-    return replace(run, workflow={**run.workflow, "steps": steps})
+    undone = any("compensation" in step for step in steps)
+    for policies in ({}, {"timeout": 1}, {"retries": {"max_attempts": 2}}) if undone else ({},):
+        undo = {"compensation": {"action": "undo", **policies}}
+        plain = [{**step, **undo} if "compensation" in step else step for step in steps]
+        yield replace(run, workflow={**run.workflow, "steps": plain})
 
 
 def _of_one_step(alone: Program) -> bool:

@@ -183,7 +183,7 @@ class TestOtherPrograms:
     @pytest.mark.parametrize("bug", SAMPLE)
     def test_they_are_programs(self, bug: str) -> None:
         witness = load(place(bug))
-        for made in (rewritten(witness.lines, ["x1"]), others(witness.lines, ["x1"], definitions=True, late=True)):
+        for made in (rewritten(witness.lines, ["x1"]), others(witness.lines, ["x1"], definitions=True)):
             for lines in made:
                 again = from_text(to_text(replace(witness, lines=tuple(lines))))
                 assert told(again.lines) == told(tuple(lines))
@@ -195,7 +195,7 @@ class TestOtherPrograms:
         for workflow in (*odd, {"steps": two, "nodes": [STEP]}, {"steps": two, "nodes": [7]}, listed):
             lines = program(Run(workflow, faults=["steps"]), Pause("x1"))
             assert list(rewritten(lines, ["x1"]))
-            assert list(others(lines, ["x1"], definitions=False, late=True))
+            assert list(others(lines, ["x1"], definitions=False))
 
     def test_a_start_goes_without_its_key(self) -> None:
         lines = program(Run(ONE, key="k1"), Run(ONE), Pause("key-1"), Finish("x1/a"))
@@ -221,7 +221,7 @@ class TestOtherPrograms:
 
     def test_time_that_passes_may_stand_for_a_start(self) -> None:
         lines = (Line(Run(ONE), Tape(bytes([0xFC]))), *program(Run(TWO), Pause("x2")))
-        made = [[line.move for line in made] for made in others(lines, ["x1", "x2"], definitions=False, late=True)]
+        made = [[line.move for line in made] for made in others(lines, ["x1", "x2"], definitions=False)]
         assert [Run(TWO), Elapse(1.0), Pause("x1")] in made
 
     def test_names_change_everywhere(self) -> None:
