@@ -1,11 +1,11 @@
-"""Every program of a small scope: a start and up to two moves, of all kinds, with one argument or one latency.
+"""The programs of a small scope: a start and a move of any kind, with one argument or one latency, and some like them.
 
 Most bugs show themselves in something small (Jackson and Damon, *Elements of Style: Analyzing a Software Design
-Feature with a Counterexample Detector*, 1996: the small scope hypothesis). What is tried here is tried for every case
-alike, whatever is in it, so that different cases come to the same program.
+Feature with a Counterexample Detector*, 1996: the small scope hypothesis). Most of what is tried here is tried for
+every case alike, whatever is in it, so that different cases come to the same program.
 
 Rule 1: like ``machines.rewriting``, this knows nothing of what violates; whatever comes of it is tried.
-Rule 2: of the case nothing is taken but its first start.
+Rule 2: of the case its first two starts are taken, and its moves, as if all were about one execution.
 Rule 3: a program comes before those that are it with a latency: what it asks for says which of them differ from it.
 """
 
@@ -33,6 +33,7 @@ _B: Final = {"id": "b", "action": "work"}
 def small_scope(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
     """Starts and what may come after them."""
     sizes = (ROUND[1], ROUND[-1])
+    yield from _two_inputs_missing()
     yield from _in_any_order(lines)
     yield from _two_steps_that_behave(lines, executions)
     starts = [*_starts(lines, executions), PLAIN_RUN]
@@ -54,6 +55,13 @@ def small_scope(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
         for wider in _wider(alone):
             yield wider
             yield from ((*wider, Line(move)) for move in own)
+
+
+def _two_inputs_missing() -> Iterator[Program]:
+    """A start of two steps, each of which needs an input that nobody gave."""
+    steps = [{"id": name, "action": "work", "parameters": {"a": f"${{input.{name}}}"}} for name in "ab"]
+    for after in ({}, {"depends_on": ["a"]}):
+        yield (Line(Run({"id": "w", "steps": [steps[0], {**steps[1], **after}]})),)
 
 
 def _in_any_order(lines: Program) -> Iterator[Program]:
