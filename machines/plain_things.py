@@ -120,7 +120,7 @@ def _with_an_argument(run: Run) -> Iterator[Run]:
 
 
 def with_a_step_more(run: Run) -> Iterator[Run]:
-    """A step more that waits, ends at once or fails at once, by itself or after another one."""
+    """A step more that waits or ends at once, well or not, or that lacks an input; by itself or after another one."""
     assert run.workflow is not None
     names = names_of(run.workflow)
     name = next((name for name in NAMES if name not in names), None)
@@ -128,7 +128,9 @@ def with_a_step_more(run: Run) -> Iterator[Run]:
         return
     steps = run.workflow["steps"]
     manners: tuple[dict[str, Manner], ...] = ({}, {name: AT_ONCE})
-    for more, manner in itertools.product(({}, _FAILING), manners):
+    kinds: Sequence[tuple[Mapping[str, Json], dict[str, Manner]]]
+    kinds = [*itertools.product(({}, _FAILING), manners), (_MISSING, {})]
+    for more, manner in kinds:
         step = {"id": name, "action": "work", **more}
         after = [[*steps, {**step, "depends_on": [source]}] for source in names]
         for these in ([*steps, step], [step, *steps], *after):

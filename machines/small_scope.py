@@ -59,9 +59,12 @@ def small_scope(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
 
 def _two_inputs_missing() -> Iterator[Program]:
     """A start of two steps, each of which needs an input that nobody gave."""
-    steps = [{"id": name, "action": "work", "parameters": {"a": f"${{input.{name}}}"}} for name in "ab"]
     for after in ({}, {"depends_on": ["a"]}):
-        yield (Line(Run({"id": "w", "steps": [steps[0], {**steps[1], **after}]})),)
+        steps = [
+            {"id": name, "action": "work", **more, "parameters": {"a": f"${{input.{name}}}"}}
+            for name, more in (("a", {}), ("b", after))
+        ]
+        yield (Line(Run({"id": "w", "steps": steps})),)
 
 
 def _in_any_order(lines: Program) -> Iterator[Program]:
