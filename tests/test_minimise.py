@@ -54,7 +54,7 @@ GRAPH = {
 
 SAMPLE = (
     *(
-        "launched_after_the_cancel",
+        "completion_lost_under_a_pause",
         "on_after_the_end",
         "refusals_are_not_sent",
         "first_fault_only",
