@@ -192,12 +192,12 @@ class _Search:
             known = self._sounded[id(move)] = move, as_it_says(move)
         return known[1]
 
-    def _each(self, programs: Programs, *, loosely: bool = False) -> bool:
+    def _each(self, programs: Programs, *, limit: int | None = None, loosely: bool = False) -> bool:
         """Try programs; after a success go on at the same place, with those of the new one. Whether there was one."""
         before, start = self.weight, 0
         while self.left > 0:
             for rank, lines in enumerate(programs()):
-                if rank >= start and self.attempt(lines, loosely=loosely):
+                if rank >= start and self.attempt(lines, limit, loosely=loosely):
                     start = rank
                     break
             else:
@@ -207,7 +207,12 @@ class _Search:
     # Other programs
 
     def _rewrite(self) -> bool:
-        return self._affordably(lambda: self._each(lambda: rewritten(self.lines, self.names)))
+        return self._affordably(
+            lambda: any(self._each(self._in_other_words, limit=limit) for limit in sorted({self.limit, 1}))
+        )
+
+    def _in_other_words(self) -> Iterator[Sequence[Line]]:
+        return rewritten(tuple(self.lines), self.names)
 
     def _jump(self) -> bool:
         programs = others(self.lines, self.names, definitions=self.goal[0].startswith("D"))
@@ -237,7 +242,7 @@ class _Search:
         self._each(lambda: in_any_order(tuple(self.lines), self.names, self._chance))
         self._shrink()
         if self.weight[:_SIZES] <= weight[:_SIZES]:
-            self._each(lambda: rewritten(tuple(self.lines), self.names))
+            self._each(self._in_other_words)
         if self.weight < weight:
             return True
         self._take(best, own)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from machines.case import Line
-from machines.moves import NO_JSON, Run, from_json, misfits, to_json
+from machines.moves import NO_JSON, Move, Run, from_json, misfits, to_json
 from machines.parts import (
     STEPS,
     Path,
@@ -42,6 +42,8 @@ _PLACES: Final = 8
 """Places in a tape where a latency may be put: more than most moves use."""
 SIZES: Final = tuple(LATENCIES.index(ticks * TICK) for ticks in (0.5, 1.5, 2.5, 3.5, 5.5, 8.5, 13.5))
 """A byte for each latency that is a whole number of ticks, which a move lasts, longer than another."""
+_STEPS: Final = 4
+"""Steps of a workflow that are put in every order: of more there are too many."""
 _INPUT: Final = re.compile(r"(?<![\w.])input\.(\w+)")
 _REFERENCE: Final = re.compile(r"\$\{[^}]*\}")
 _GIVEN: Final = ("input", "inputs", "output")
@@ -69,6 +71,7 @@ def rewritten(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
     yield from _with_policies_moved(lines)
     yield from _with_latencies_moved(lines)
     yield from _with_less_waiting(lines, executions)
+    yield from _with_steps_in_any_order(lines, executions)
 
 
 def changed(line: Line, document: Mapping[str, Json]) -> Line:
@@ -93,6 +96,33 @@ def with_steps_renamed(lines: Program, executions: Sequence[str]) -> Iterator[Pr
             yield called
             yield replaced(called, run, lines[run])
             yield replaced(called, run, _exchanged(called[run], exchanged))
+
+
+def _with_steps_in_any_order(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
+    """The steps of a workflow in every order, called a, b, c in that order, as are those that each depends on."""
+    runs = [index for index, line in enumerate(lines) if isinstance(line.move, Run)]
+    for run, execution in itertools.zip_longest(runs, executions[: len(runs)]):
+        move = lines[run].move
+        if not (isinstance(move, Run) and move.workflow and has_steps(move) and len(names_of(move.workflow)) <= _STEPS):
+            continue
+        for order in itertools.permutations(move.workflow["steps"]):
+            names = dict(zip([step["id"] for step in order], NAMES, strict=False))
+            shuffled = replace(move, workflow={**move.workflow, "steps": [*order]})
+            called = _called(replaced(lines, run, replace(lines[run], move=shuffled)), names, run, execution)
+            yield called
+            yield replaced(called, run, replace(called[run], move=_with_sources_in_order(called[run].move)))
+
+
+def _with_sources_in_order(move: Move) -> Move:
+    assert isinstance(move, Run)
+    assert move.workflow is not None
+    steps = [
+        {**step, "depends_on": sorted(step["depends_on"], key=lambda entry: str(source_of(entry)))}
+        if isinstance(step.get("depends_on"), list)
+        else step
+        for step in move.workflow["steps"]
+    ]
+    return replace(move, workflow={**move.workflow, "steps": steps})
 
 
 def _called(lines: Program, names: Mapping[str, str], run: int, execution: str | None) -> Program:
