@@ -170,7 +170,7 @@ bugs: $(READY) ## Search for every planted bug many times, and say how soon each
 minimal: $(READY) ## Find every planted bug from ten seeds, and say how small and how alike its cases become
 	@$(BIN)/python -m machines.minimal $(if $(JSON),--json '$(JSON)') $(ARGS)
 
-# A part of it, as in `make mutation SHARD=3/16`, which takes two cores less than 20 minutes; started again, it goes on.
+# A part of it, as in `make mutation SHARD=3/12`, which takes two cores less than 20 minutes; started again, it goes on.
 .PHONY: mutation
 mutation: $(READY) ## Change the engine's core in one place after the other: what notices, and what does not?
 	@$(BIN)/python -m machines.mutation --shard $(SHARD) --workers $(WORKERS) $(ARGS)

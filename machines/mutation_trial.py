@@ -49,7 +49,6 @@ KEPT: Final = (ROOT / "tests" / "regressions", WITNESSES)
 ROUNDS: Final = (
     *(("lifecycle", 20), ("recovery", 10), ("concurrency", 10), ("definitions", 10), ("service", 5)),
     *(("lifecycle", 180), ("recovery", 140), ("concurrency", 110), ("definitions", 90), ("service", 45)),
-    *(("lifecycle", 60), ("recovery", 100), ("concurrency", 100), ("definitions", 240), ("service", 160)),
 )
 """Machines and how many cases of each."""
 UNITS: Final = (
@@ -58,7 +57,7 @@ UNITS: Final = (
 )
 """The test files of the core's modules."""
 
-_CPU_SECONDS: Final[Mapping[str, int]] = {"machines": 150, "examples": 60, "properties": 60, "units": 90}
+_CPU_SECONDS: Final[Mapping[str, int]] = {"machines": 75, "examples": 60, "properties": 60, "units": 90}
 """CPU time after which an end counts as one that does not come: five times what the clean engine takes."""
 _PATIENCE: Final = 20
 """Seconds on the clock for each of CPU time, for a process that waits for what never comes."""
