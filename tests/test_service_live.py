@@ -33,6 +33,7 @@ Json: TypeAlias = Any
 PATIENCE: Final = 10.0
 FLOOR: Final = 0.95
 ROUNDS: Final = 24
+ENOUGH: Final = 8
 STEPS: Final = 2000
 LAG: Final = 100
 """Steps that those who are stuck have not read when it is measured: one that has just begun to lag is still told."""
@@ -289,13 +290,13 @@ def _told(manager: ExecutionStateManager) -> list[Any]:
 
 @pytest.mark.unmeasured
 def test_a_thousand_idle_and_ten_stuck_subscribers_slow_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """N2: the best of some rounds, in which both are measured in turn; what is queued is counted."""
+    """N2: the best of some rounds, in which both are measured in turn, and of more if these were disturbed."""
     alone, beside, most = 0.0, 0.0, 0
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         alone = max(alone, asyncio.run(rate(0, 0))[0])
         speed, queued = asyncio.run(rate(1000, 10))
         beside, most = max(beside, speed), max(most, queued)
-        if beside >= FLOOR * alone:
+        if number >= ENOUGH and beside >= FLOOR * alone:
             break
     with capsys.disabled():
         print(f"\n1,000 idle and 10 stuck subscribers: {beside / alone:.3f} of the speed without, {most} events queued")  # noqa: T201  # what was measured
