@@ -94,9 +94,9 @@ class Driver:
         self._tasks: dict[int, asyncio.Task[Json]] = {}
         self._timeouts: dict[int, asyncio.TimerHandle] = {}
         self._retries: dict[int, asyncio.TimerHandle] = {}
-        self._interrupted: dict[int, Event] = {}
-        """Attempts that are under way by the journal, and are to run again as soon as they get a slot: their starts."""
-        self._again: list[Event] = []
+        self._interrupted: dict[int, Callable[[], None]] = {}
+        """By step whose attempt is under way by the journal, and is to run again once it has a slot: what does that."""
+        self._again: list[Callable[[], None]] = []
         """Those that have got one, and start when what was decided before is durable."""
         self._deadline: asyncio.TimerHandle | None = None
         self._closed = False
@@ -196,8 +196,8 @@ class Driver:
                 self._perform(event)
             if self._again:
                 again, self._again = self._again, []
-                for event in again:
-                    self._perform(event)
+                for begin in again:
+                    begin()
         except JournalError as error:
             message = f"execution {self.execution} stands still, recover it first: {error.reason}"
             refusal = JournalError(message)
@@ -219,8 +219,8 @@ class Driver:
         replies: list[tuple[asyncio.Future[bool], bool]],
     ) -> None:
         state, slots, lane = self.state, self._slots, self._lane
-        if type(command) is StartAttempt and (started := self._interrupted.pop(command.step, None)):
-            self._again.append(started)
+        if type(command) is StartAttempt and (begin := self._interrupted.pop(command.step, None)):
+            self._again.append(begin)
             return
         before = state.status
         decision = decide(state, command, at)
@@ -375,8 +375,8 @@ class Driver:
             if index in state.timed_out or (state.stopping and not undoing):
                 self.post(AttemptYielded(index))
             else:
-                kind = CompensationStarted if undoing else StepStarted
-                self._interrupted[index] = kind(self._clock(), state.workflow.steps[index].id, attempt)
+                begin = self._undo if undoing else self._start
+                self._interrupted[index] = partial(begin, state.workflow.steps[index], attempt)
                 self._slots.enqueue(self._lane, index, first=True)
         now = self._clock()
         for index, until in state.retrying.items():

@@ -182,10 +182,10 @@ MUTANTS: Final = (
             ),
             Edit(
                 _SHELL,
-                "                for event in again:\n                    self._perform(event)\n",
-                "                for event in again:\n"
+                "                for begin in again:\n                    begin()\n",
+                "                for begin in again:\n"
                 "                    status, self.state.status = self.state.status, Status.RUNNING\n"
-                "                    self._perform(event)\n"
+                "                    begin()\n"
                 "                    self.state.status = status\n",
             ),
         ),
@@ -288,11 +288,11 @@ MUTANTS: Final = (
         (
             Edit(
                 _SHELL,
-                "                kind = CompensationStarted if undoing else StepStarted\n",
+                "                begin = self._undo if undoing else self._start\n",
                 "                if undoing:\n"
                 "                    self.post(AttemptReturned(index, None))\n"
                 "                    continue\n"
-                "                kind = StepStarted\n",
+                "                begin = self._start\n",
             ),
         ),
         "dbos-inc/dbos-transact-py#260",
@@ -323,10 +323,10 @@ MUTANTS: Final = (
         (
             Edit(
                 _SHELL,
-                "                for event in again:\n                    self._perform(event)\n",
-                "                for event in again:\n"
-                "                    self._perform(event)\n"
-                "                    if timeout := self._timeouts.pop(self.state.workflow.index[event.step], None):\n"
+                "                for begin in again:\n                    begin()\n",
+                "                for begin in again:\n"
+                "                    begin()\n"
+                "                    if timeout := self._timeouts.pop(begin.args[0].index, None):\n"
                 "                        timeout.cancel()\n",
             ),
         ),
