@@ -20,10 +20,6 @@ from engine.messages import Event, ExecutionCreated, ExecutionEnded
 from engine.state import State, apply, fold
 from engine.workflow import Workflow
 
-_BUFFERED: Final = 128
-"""Events a subscriber may lag behind before it has to read them from the journal again."""
-_PIECE: Final = 1024
-"""Events that it then reads at once."""
 _UNFOLDED: Final = 1024
 """Durable events that may wait to be folded, beside two for each step: a report costs no less than they do."""
 
@@ -62,10 +58,18 @@ class _Durable:
 
 
 class ExecutionStateManager:
-    """Journals events, keeps the state that the durable ones make, and tells subscribers."""
+    """Journals events, keeps the state that the durable ones make, and tells subscribers.
 
-    def __init__(self, journal: Journal | None = None) -> None:
+    Args:
+        journal: where to; without one, in memory.
+        buffered: events, a count, that a subscriber may lag behind before it has to read them from the journal again.
+        piece: events, a count from 1, that it then reads at once.
+    """
+
+    def __init__(self, journal: Journal | None = None, *, buffered: int = 128, piece: int = 1024) -> None:
         self.journal: Journal = journal if journal is not None else MemoryJournal()
+        self.buffered: Final = buffered
+        self.piece: Final = piece
         self._durable: dict[str, _Durable] = {}
         self._subscriptions: dict[str, list[Subscription]] = {}
         """Those who are told."""
@@ -84,7 +88,6 @@ class ExecutionStateManager:
         """
         await self.journal.append(execution, 1, (created,))
         self._durable.setdefault(execution, _Durable(State(workflow, created.input)))
-        self._publish(execution, 1, (created,))
 
     async def append(self, execution: str, events: Sequence[Event]) -> None:
         """Journal what has happened to an execution; when this returns it is durable, reported and told.
@@ -213,7 +216,7 @@ class Subscription(AsyncIterator[Numbered]):
         """Events have become durable. Returns whether it keeps up: who lags reads them from the journal instead."""
         if not self._behind:
             self._buffer.extend(Numbered(first + offset, event) for offset, event in enumerate(events))
-            if len(self._buffer) > _BUFFERED:
+            if len(self._buffer) > self._manager.buffered:
                 self._buffer.clear()
                 self._behind = True
         self._rouse()
@@ -250,16 +253,17 @@ class Subscription(AsyncIterator[Numbered]):
 
     async def _catch_up(self) -> None:
         self._behind = False
+        piece = self._manager.piece
         self._manager.rejoin(self)
         try:
-            events = await self._manager.journal.read(self.execution, self._next - 1, _PIECE)
+            events = await self._manager.journal.read(self.execution, self._next - 1, piece)
         except (JournalError, UnknownExecutionError):
             self.close()
             raise
         missed = [Numbered(self._next + offset, event) for offset, event in enumerate(events)]
         if (first := self._manager.told_from(self.execution)) is not None:  # a report must not lag behind what is told
             missed = [numbered for numbered in missed if numbered.seq < first]
-        if len(missed) == _PIECE:  # there may be more: what came meanwhile is read again, after that
+        if len(missed) == piece:  # there may be more: what came meanwhile is read again, after that
             self._buffer.clear()
             self._behind = True
             self._manager.lag(self)

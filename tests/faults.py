@@ -682,8 +682,8 @@ FAULTS: Final = (
         "slow_ones_pile_up",
         "N2",
         _MANAGER,
-        "if len(self._buffer) > _BUFFERED:",
-        "if len(self._buffer) > 99 * _BUFFERED:",
+        "if len(self._buffer) > self._manager.buffered:",
+        "if len(self._buffer) > 99 * self._manager.buffered:",
         ("test_slow_subscribers_lose_nothing",),
     ),
 )

@@ -83,7 +83,7 @@ MUTANTS: Final = (
         (
             Edit(
                 _MANAGER,
-                "            if len(self._buffer) > _BUFFERED:\n"
+                "            if len(self._buffer) > self._manager.buffered:\n"
                 "                self._buffer.clear()\n"
                 "                self._behind = True",
                 "            if len(self._buffer) > 4:\n                self._buffer.clear()",

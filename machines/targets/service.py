@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 10.0
 _LIMITS: Final = Limits(rate=1e9, burst=10**9, patience=PATIENCE)
+_BUFFERED: Final = 2
+"""Events that a subscriber may lag behind: few, so that it does."""
+_PIECE: Final = 3
+"""Events that it then reads at once: few, so that it comes again for more."""
 _PAGE: Final = 7
 """Events of a page when a journal is read: few, so that there are several."""
 _STARTS: Final = 9
@@ -79,7 +83,7 @@ class ServiceTarget(BuiltinTarget):
         assert isinstance(store, ObservedStore)
         self._journal = store
         catalogue = self._catalogue(store)
-        self._manager = self.manager_class(catalogue)
+        self._manager = self.manager_class(catalogue, buffered=_BUFFERED, piece=_PIECE)
         self._engine = self._make_engine(self._manager)
         self._app = create_app(self._engine, catalogue, hosts=None, limits=_LIMITS, clock=ports.loop.time)
 
