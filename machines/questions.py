@@ -19,6 +19,7 @@ VALUES: Final[Sequence[Json]] = (
     *(1, 0, -1, 1.5, "x", "", "t.u", True, False, None, [], [1, 2, 3], ["x", {"k": 1}], {"k": 1}, {"k": [1]}, {}),
 )
 LISTS: Final[Sequence[Json]] = ([1, 2, 3], [], [1], ["x", {"k": 1}], [0, -1], 1, "x", None)
+_TYPES: Final = ("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint")
 TEXTS: Final[Sequence[str]] = (
     *("input.v == 1", "input.v != null", "input.v > 0", "input.v <= 1", "1 < input.v", "input.v == input.w"),
     *(
@@ -48,6 +49,7 @@ TEXTS: Final[Sequence[str]] = (
         "input.l.map(x, x > 0, x * 2) == [2]",
     ),
     "input.l.filter(x, x > 0).all(y, y > 0)",
+    " || ".join(f"type(input.v) == {name}" for name in _TYPES),
     *("input.l.all(l, l == input.w) && input.l.exists(l, l == 1)", "dyn(input.l).exists(x, x == 1)"),
     *(
         "type(input.v) == int",
