@@ -94,5 +94,7 @@ def reported_compensations(execution: Execution, entry: Reported) -> Iterator[st
     seen = [] if error is None else error.get("compensations", [])
     if error is None and execution.phase is Phase.ROLLING_BACK and execution.error is None:
         return
-    if not same(list(seen), execution.compensation_errors):
+    if seen == [] and "compensations" in (error or {}):
+        yield f"the error of {entry.execution} has a list of compensations that failed, with none in it"
+    elif not same(list(seen), execution.compensation_errors):
         yield f"the error of {entry.execution} lists {list(seen)!r}, failed have {execution.compensation_errors!r}"
