@@ -131,6 +131,9 @@ class Driver:
     def post(self, command: Command, reply: asyncio.Future[bool] | None = None) -> None:
         """Put a command into the mailbox; ``reply`` gets whether it was accepted, once that is durable."""
         self._mailbox.append((command, reply))
+        self._rouse()
+
+    def _rouse(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
@@ -173,9 +176,11 @@ class Driver:
 
     async def _drive(self) -> None:
         while self._mailbox or not self.state.terminal:
-            if not self._mailbox:
+            if not self._mailbox and not self._closed:
                 self._wake = self._loop.create_future()
                 await self._wake
+            if self._closed:
+                raise EngineClosedError
             await self._turn()
         self._manager.adopt(self.execution, self.state)
 
@@ -261,7 +266,9 @@ class Driver:
     # Effects
 
     def _perform(self, event: Event) -> None:
-        """Act on a durable event."""
+        """Act on a durable event, unless this was closed while it was being written."""
+        if self._closed:
+            return
         workflow = self.state.workflow
         match event:
             case StepCompleted():
@@ -311,6 +318,8 @@ class Driver:
         self, step: Step, action: str, timeout: float | None, resolved: dict[str, Json], context: ActionContext
     ) -> None:
         index = step.index
+        if self._closed:
+            return
         try:
             work: Any = self._actions[action](resolved, context)
             task: asyncio.Task[Json] = self._loop.create_task(work, name=context.idempotency_key)
@@ -391,8 +400,8 @@ class Driver:
 
     @property
     def busy(self) -> bool:
-        """Whether attempts are under way, and their ends will be journaled."""
-        return self._lane.held > 0 and not self.task.done()
+        """Whether attempts are under way, or their ends wait to be journaled."""
+        return not self.task.done() and (self._lane.held > 0 or bool(self._mailbox))
 
     async def rest(self) -> None:
         """Wait for the ends of the actions that run, and until these are durable.
@@ -409,11 +418,14 @@ class Driver:
         self._stop()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def close(self) -> None:
-        """End everything without a further word to the journal: the execution can be recovered from it."""
+    def close(self) -> None:
+        """End everything: what is being written comes to its end, and nothing else is. The rest can be recovered."""
         self._closed = True
         self._stop()
-        self.task.cancel()
+        self._rouse()
+
+    async def wait_closed(self) -> None:
+        """Wait until all has ended."""
         await asyncio.gather(self.task, *self._tasks.values(), return_exceptions=True)
 
     def _reap(self, task: asyncio.Task[None]) -> None:
@@ -423,7 +435,7 @@ class Driver:
             self._ended.set_result(None)
             return
         _refuse((reply for _, reply in self._mailbox if reply is not None), error)
-        if not isinstance(error, JournalError | asyncio.CancelledError):
+        if not isinstance(error, JournalError | EngineClosedError | asyncio.CancelledError):
             context = {"message": f"execution {self.execution} cannot go on", "exception": error}
             self._loop.call_exception_handler(context)
         _refuse((self._ended,), error)

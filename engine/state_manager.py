@@ -77,6 +77,7 @@ class ExecutionStateManager:
         """Those who are not, until they have caught up."""
         self._parsed: tuple[str, Workflow] | None = None
         """The workflow that was read last, and how it was spelled: of many executions to recover, most are of one."""
+        self._closed = False
         self._writing: dict[str, int] = {}
         """Where events are on their way into the journal, or did not get there: the number of the first."""
 
@@ -139,6 +140,8 @@ class ExecutionStateManager:
         """The execution's events with a number greater than ``after``, as they become durable (N1); the first is 1."""
         subscription = Subscription(self, execution, max(after, 0))
         self._subscriptions.setdefault(execution, []).append(subscription)
+        if self._closed:
+            subscription.close()
         return subscription
 
     def told_from(self, execution: str) -> int | None:
@@ -166,7 +169,8 @@ class ExecutionStateManager:
             self._subscriptions.pop(subscription.execution, None)
 
     async def close(self) -> None:
-        """End every subscription and close the journal."""
+        """End every subscription, those that are still to come too, and close the journal."""
+        self._closed = True
         for subscriptions in (*self._subscriptions.values(), self._lagging):
             for subscription in list(subscriptions):
                 subscription.close()

@@ -113,8 +113,8 @@ class WorkflowEngine:
         finally:
             del self._starting[execution]
             start.set()
-        self._check_open()
-        self._drive(execution, State(workflow, values)).post(Begin())
+        if not self._closed:
+            self._drive(execution, State(workflow, values)).post(Begin())
         return execution
 
     async def pause_execution(self, execution_id: str) -> bool:
@@ -198,6 +198,7 @@ class WorkflowEngine:
                 state = await self._load(execution)
                 if not state.terminal:  # it may have ended since it was listed
                     adrift[execution] = state
+            self._check_open()  # what a closed engine does not drive any more is not broken
             broken = [self._drivers[execution] for execution in adrift if execution in self._drivers]
             await asyncio.gather(*[driver.quit() for driver in broken])
             self._check_open()
@@ -226,8 +227,9 @@ class WorkflowEngine:
                 async with asyncio.timeout(grace):
                     while busy := [driver for driver in self._drivers.values() if driver.busy]:
                         await asyncio.gather(*[driver.rest() for driver in busy], return_exceptions=True)
-        for driver in list(self._drivers.values()):
-            await driver.close()
+        for driver in self._drivers.values():
+            driver.close()
+        await asyncio.gather(*[driver.wait_closed() for driver in self._drivers.values()])
         self._drivers.clear()
         await self._manager.close()
 
@@ -240,7 +242,7 @@ class WorkflowEngine:
     def _driven(self, execution: str, task: asyncio.Task[None]) -> None:
         """A driver is done. One that cannot go on is kept: it says why, and its actions still run."""
         if not task.cancelled() and task.exception() is None:
-            del self._drivers[execution]
+            self._drivers.pop(execution, None)  # unless it was closed meanwhile
 
     def _drives(self, execution: str) -> bool:
         driver = self._drivers.get(execution)

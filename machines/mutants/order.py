@@ -95,8 +95,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _SHELL,
-                "            if not self._mailbox:\n",
-                "            if self._wake is not None or not self._mailbox:\n",
+                "            if not self._mailbox and not self._closed:\n",
+                "            if (self._wake is not None or not self._mailbox) and not self._closed:\n",
             ),
         ),
         "Netflix/conductor#1957",

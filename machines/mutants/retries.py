@@ -19,13 +19,15 @@ MUTANTS: Final = (
         (
             Edit(
                 ADAPTER,
-                "            return await ports.act(call)",
-                "            try:\n"
-                "                return await ports.act(call)\n"
-                "            except Exception as error:\n"
-                "                if type(error).__name__ != 'TimeoutError':\n"
-                "                    raise\n"
-                "                return await ports.act(call)",
+                "            return ports.act(call)",
+                "            async def twice() -> Json:\n"
+                "                try:\n"
+                "                    return await ports.act(call)\n"
+                "                except Exception as error:\n"
+                "                    if type(error).__name__ != 'TimeoutError':\n"
+                "                        raise\n"
+                "                    return await ports.act(call)\n\n"
+                "            return twice()",
             ),
         ),
         "rush86999/atom",
