@@ -17,7 +17,9 @@ from machines.moves import Json
 from machines.target import Connection, HungUp, LetGo, UnknownExecution
 from model.history import Answered, Asked, Dropped, Entry, Notified, Refused, Stalled, Subscribed
 
-Command: TypeAlias = Literal["start", "pause", "resume", "cancel", "recover", "rival", "take_over"]
+Command: TypeAlias = Literal[
+    "start", "convert", "pause", "resume", "cancel", "recover", "shutdown", "rival", "take_over"
+]
 Make: TypeAlias = Callable[[], Coroutine[Any, Any, Json]]
 
 
@@ -54,6 +56,8 @@ class Callers:
         """Those that read no more."""
         self.drops = 0
         """How many subscribers were dropped because they did not read."""
+        self.closing = False
+        """Whether the engine is being shut down: who is let go comes back to the next one."""
 
     def ask(self, command: Command, execution: str | None, arguments: Mapping[str, Json], make: Make) -> None:
         """Send a command; that takes a latency to arrive."""
@@ -92,6 +96,7 @@ class Callers:
         self.tasks.append(self._loop.create_task(self._listen(name, execution, after), name=f"subscriber {name}"))
 
     async def _listen(self, name: str, execution: str, after: int) -> None:
+        over = False
         try:
             events = self._listening(execution, after)
             if hasattr(events, "hang_up") and isinstance(events, Connection):  # the latter is slow, and often false
@@ -99,6 +104,7 @@ class Callers:
             async for seq, event in events:
                 self._heard[name] = (execution, seq)
                 self._note(Notified(self._loop.time(), name, execution, seq, event))
+                over = event["type"] == "ExecutionEnded"
         except HungUp:
             self._subscribe(name, *self._heard[name])
         except LetGo as reason:
@@ -107,12 +113,14 @@ class Callers:
             self._note(Dropped(self._loop.time(), name, execution, str(reason)))
             self._subscribe(name, *self._heard[name])
         except Exception:
-            if self._dropped == self._unread():
+            unread = self._dropped < self._unread()
+            if not (unread or self.closing):
                 raise
-            self._dropped += 1
+            self._dropped += unread
             self._subscribe(name, *self._heard[name])
         else:
-            del self._heard[name]
+            if over or not self.closing:
+                del self._heard[name]
             self._stalled.pop(name, None)
 
     def reconnect(self, execution: str) -> None:
@@ -123,6 +131,11 @@ class Callers:
     def _hang_up(self, name: str, connection: Connection) -> None:
         if self._connections.get(name) is connection:
             self._stalled.pop(name, None)
+            connection.hang_up()
+
+    def hang_up(self) -> None:
+        """The connections that nobody reads break: what is being sent over them would be waited for."""
+        for connection in self._stalled.values():
             connection.hang_up()
 
     def stall(self, execution: str) -> None:
@@ -155,6 +168,7 @@ class Callers:
     def die(self) -> list[tuple[str, int]]:
         """The engine is gone, and with it every command under way. Returns who listened to what, and how far."""
         heard = list(self._heard.values())
+        self.closing = False
         self._heard.clear()
         self._connections.clear()
         self._stalled.clear()

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from machines.dressing import KINDS, dressed
+from machines.kinship import KIN, kin
 from machines.lifecycle import WorldMachine
-from machines.moves import Elapse, Run
+from machines.moves import Convert, Elapse, Run
 from machines.questions import QUESTIONS, questions
 from machines.reach import DEFINITIONS, STARTED
 from machines.spoiling import MISSHAPEN, RINGS, UNSOUND, Spoilt, rings, unsound
@@ -81,6 +82,25 @@ class DefinitionMachine(WorldMachine):
         """A definition with cycles is refused, and each is named."""
         definition, faults = rings(chance, graph=graph)
         self.play(Run(definition, {}, {}, faults), tape)
+
+    @precondition(lambda self: self.world is not None)
+    @rule(chance=st.binary(min_size=KIN, max_size=KIN), graph=st.booleans(), tape=TAPES)
+    def related(self, chance: bytes, graph: bool, tape: Tape) -> None:
+        """Steps ask for the outputs of others; where these are no ancestors, the definition is refused."""
+        definition, faults, manners = kin(chance, graph=graph)
+        self.play(Run(definition, {}, manners, faults), tape)
+
+    @precondition(lambda self: self.can("conversion"))
+    @rule(drawn=WORKFLOWS, kind=st.integers(0, KINDS - 1), tape=TAPES)
+    def convert(self, drawn: Drawn, kind: int, tape: Tape) -> None:
+        """A graph is converted to steps."""
+        self.play(Convert(dressed(drawn, kind, graph=True).definition), tape)
+
+    @precondition(lambda self: self.can("conversion"))
+    @rule(chance=st.binary(min_size=RINGS, max_size=RINGS), tape=TAPES)
+    def convert_cyclic(self, chance: bytes, tape: Tape) -> None:
+        """A graph with cycles is not converted, and each is named."""
+        self.play(Convert(*rings(chance, graph=True)), tape)
 
     @precondition(lambda self: self.world is not None and self.world.astir())
     @rule(seconds=st.sampled_from((0.001, 1.0)))

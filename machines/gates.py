@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Literal, TypeAlias
 
 from machines.loop import SimulatedLoop
@@ -76,13 +76,28 @@ class Gates:
         self.waiting: list[Gate] = []
         """Where actions wait now, oldest first."""
 
-    async def act(self, call: Call) -> Json:
-        """What every action does: wait at a gate, and note what it sees."""
+    def act(self, call: Call) -> Awaitable[Json]:
+        """What every action does: wait at a gate, and note what it sees.
+
+        Raises:
+            ActionFailed: an abrupt action is called for the first time.
+        """
         name = f"{call.step}!" if call.kind == "compensation" else call.step
         manner = self._manners(call.execution).get(name, "gate")
-        gate = Gate(call, manner, self._loop.create_future())
+        if manner != "abrupt" or call.attempt > 1:
+            return self._act(call, manner)
+        self._begin(call)
+        kind, message = "RuntimeError", "called in vain"
+        self._ended(Gate(call, manner, self._loop.create_future()), "raised", [kind, message])
+        raise type(kind, (ActionFailed,), {})(message)
+
+    def _begin(self, call: Call) -> None:
         told = (call.execution, call.step, call.attempt, call.kind, call.parameters, call.key, call.undoes)
         self._note(Began(self._loop.time(), *told))
+
+    async def _act(self, call: Call, manner: Manner) -> Json:
+        gate = Gate(call, manner, self._loop.create_future())
+        self._begin(call)
         if manner == "instant":
             return self._ended(gate, "returned", dict(OUTPUT))
         self.waiting.append(gate)

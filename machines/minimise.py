@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 
 from machines.case import HARNESS, Case, Course, Line, carry_out, reduce_tapes, settled, target_of
 from machines.inserting import others
-from machines.moves import AddStep, Move, Run
+from machines.moves import AddStep, Convert, Move, Run
 from machines.parts import Part, names_of, parts, renamed, replaced, without_moves
 from machines.perturbing import in_any_order, perturbed
 from machines.plainness import weigh
@@ -175,7 +175,7 @@ class _Search:
                 made.append(line)
             elif isinstance(line.move, AddStep) and self.goal[0].startswith("D"):
                 return None  # of a draft nobody knows whether it is valid, until it is run
-            elif isinstance(line.move, Run):
+            elif isinstance(line.move, Run | Convert):
                 if (move := self._as_it_says(line.move)) is None:
                     return None
                 made.append(line if move is line.move else replace(line, move=move))

@@ -19,8 +19,9 @@ from typing import Any, Final, Literal, TypeAlias, get_args, get_origin, get_typ
 from machines.nemesis import Fault, Statement
 
 Json: TypeAlias = Any
-Manner: TypeAlias = Literal["gate", "instant", "stubborn"]
-"""How an action behaves: waits for a move; returns at once; waits for a move even when it is cancelled."""
+Manner: TypeAlias = Literal["gate", "instant", "stubborn", "abrupt"]
+"""How an action behaves: waits for a move; returns at once; waits for a move even when it is cancelled; raises when it
+is first called, before anybody could await it (and then waits for a move)."""
 
 OUTPUT: Final = {"n": 1}
 """What an action returns if nothing else was said."""
@@ -61,6 +62,15 @@ class Run:
     """Where the workflow was broken on purpose, each place with words that its refusal must name."""
     key: str = ""
     """What names this start, if anything: sent again with the same key, it starts nothing more (J6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Convert:
+    """A workflow in the graph shape is converted to steps, and not started."""
+
+    graph: Mapping[str, Json]
+    faults: Sequence[str] = field(default_factory=list)
+    """As those of a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +150,13 @@ class Recover:
 
 
 @dataclass(frozen=True, slots=True)
+class Shutdown:
+    """The engine is closed: for so many seconds what runs may still end. Then there is none, until a recovery."""
+
+    grace: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class FailStore:
     """The store fails at the next statement of a kind, so many times."""
 
@@ -183,6 +200,7 @@ Move: TypeAlias = (
     AddStep
     | Connect
     | Run
+    | Convert
     | Finish
     | Fail
     | Yield
@@ -193,6 +211,7 @@ Move: TypeAlias = (
     | Subscribe
     | Crash
     | Recover
+    | Shutdown
     | FailStore
     | Rival
     | TakeOver
@@ -273,6 +292,8 @@ def tell(move: Move) -> str:
         case Run(workflow, given, key=key):
             what = "the draft" if workflow is None else _outline(workflow)
             return f"run {what}" + (f" with {dict(given)}" if given else "") + (f", key {key}" if key else "")
+        case Convert(graph, faults):
+            return f"convert {_outline(graph)}" + (f", broken at {', '.join(faults)}" if faults else "")
         case Finish(gate, output):
             return f"{gate} returns {output}"
         case Fail(gate, kind, message):
@@ -299,6 +320,8 @@ def tell(move: Move) -> str:
             return f"the engine crashes {side} " + ("its next commit" if commits == 1 else f"commit {commits} from now")
         case Recover():
             return "recover"
+        case Shutdown(grace):
+            return "the engine is shut down" + (f", with a grace of {grace:g} seconds" if grace else "")
         case FailStore(fault, statement, times):
             return f"the store fails ({fault}) at the next {statement}" + (f", {times} times" if times > 1 else "")
         case Rival():

@@ -19,6 +19,7 @@ from machines.moves import (
     AddStep,
     Cancel,
     Connect,
+    Convert,
     Crash,
     Elapse,
     Fail,
@@ -33,6 +34,7 @@ from machines.moves import (
     Resume,
     Rival,
     Run,
+    Shutdown,
     Stall,
     Subscribe,
     TakeOver,
@@ -47,6 +49,7 @@ __all__ = [
     "add_step",
     "cancel",
     "connect",
+    "convert",
     "crash",
     "fail",
     "fail_store",
@@ -58,6 +61,7 @@ __all__ = [
     "resume",
     "rival",
     "run",
+    "shut_down",
     "subscribe",
     "take_over",
     "yield_to_cancellation",
@@ -117,6 +121,11 @@ def run(
 ) -> None:
     """Start an execution of a workflow (without one, of the draft); the first is called x1, the next x2."""
     _play(Run(workflow, dict(given or {}), dict(manners or {}), list(faults), key), chance)
+
+
+def convert(graph: Mapping[str, Json], *, faults: Sequence[str] = (), **chance: Unpack[Chance]) -> None:
+    """Have a workflow in the graph shape converted to steps."""
+    _play(Convert(graph, list(faults)), chance)
 
 
 def add_step(
@@ -184,6 +193,11 @@ def crash(at: Literal["now", "before", "after"] = "now", *, commits: int = 1, **
 def recover(**chance: Unpack[Chance]) -> None:
     """Open a new engine on the journal, and recover."""
     _play(Recover(), chance)
+
+
+def shut_down(grace: float = 0.0, **chance: Unpack[Chance]) -> None:
+    """Close the engine; for so many seconds what runs may still end."""
+    _play(Shutdown(grace), chance)
 
 
 def fail_store(

@@ -15,7 +15,7 @@ from hypothesis.stateful import Rule, initialize, precondition, rule
 
 from machines.gates import Gate
 from machines.lifecycle import UNSETTLED, ExecutionRules
-from machines.moves import Crash, Elapse, Fail, FailStore, Pause, Recover, Resume, Rival, Run, TakeOver
+from machines.moves import Crash, Elapse, Fail, FailStore, Pause, Recover, Resume, Rival, Run, Shutdown, TakeOver
 from machines.nemesis import Fault, Statement
 from machines.recovery_reach import GOALS, RecoveryReach
 from machines.strategies import CALM, INDEX, INPUTS, TAPES, WORKFLOWS, Drawn
@@ -25,6 +25,7 @@ from model.execution import Phase
 
 _AT_ONCE: Final = 3
 _CRASHES: Final = 3
+_SHUTDOWNS: Final = 1
 _RIVALS: Final = 2
 _SELDOM: Final = 8
 _WITHOUT_ENGINE: Final = ("recover", "recover_and_crash", "recover_late", "stay_down")
@@ -37,6 +38,8 @@ AWAY: Final = st.sampled_from((1.0, 2.0, 5.0, 0.5, 60.0))
 """Seconds without an engine."""
 CHANGES: Final = st.sampled_from(({"a": 2, "b": {"c": 3}, "late": 4}, {"a": 2}, {"b": {"c": 3}}, {}))
 """What a resume brings that changes what is there."""
+GRACES: Final = st.sampled_from((2.0, 0.0, 0.5, 60.0))
+"""Seconds in which what runs may still end when its engine is closed."""
 WAITS: Final = st.sampled_from((Elapse(2.0), Elapse(None, 0.0015), Elapse(None, 0.0005), Elapse()))
 """Past a retry's time, however it is counted; or just before the time that the engine has in mind."""
 TIMES: Final = st.sampled_from((1, 1, 2, 5))
@@ -63,6 +66,19 @@ class MortalRules(ExecutionRules):
         """Whether there is an engine, and nothing is about to harm it."""
         world = self.world
         return world is not None and not world.down and len(world.deaths) < _CRASHES and not world.nemesis.armed
+
+    def may_shut_down(self) -> bool:
+        """Whether there is an engine that can be closed, and was not closed too often."""
+        world = self.world
+        if world is None or world.down or world.closing or world.ousted:
+            return False
+        return world.can("shutdown") and world.shutdowns < _SHUTDOWNS
+
+    @precondition(lambda self: self.may_shut_down())
+    @rule(grace=GRACES, tape=TAPES)
+    def shut_down(self, grace: float, tape: Tape) -> None:
+        """The engine is closed, whatever is under way."""
+        self.play(Shutdown(grace), tape)
 
     @precondition(lambda self: self.may_crash())
     @rule(tape=TAPES)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from machines.nemesis import Fault, Statement
 from machines.reach import MADE, STARTED, Reach, goals
 from model.facts import Facts
-from model.history import Answered, Asked, Crashed, Entry, Recorded, Refused, Rested, StoreFailed
+from model.history import Answered, Asked, Crashed, Entry, Recorded, Refused, Rested, ShutDown, StoreFailed
 from model.parts import Phase
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ SEEN_BY_A_WORLD: Final[Mapping[str, tuple[str, ...]]] = {
 """Situations of crashes and failing stores, and the clauses that they try."""
 
 GOALS: Final[Mapping[str, float]] = {
-    **goals((STARTED,), MADE, SEEN_BY_A_WORLD, of=("crashes", "failing stores", "recoveries")),
+    **goals((STARTED,), MADE, SEEN_BY_A_WORLD, of=("crashes", "failing stores", "recoveries", "shutdowns")),
     "an attempt that ran again": 0.2,
 }
 """What a full run must have reached: a share of its cases."""
@@ -124,6 +124,9 @@ class RecoveryReach(Reach):
                 self._came_back(entry)
             case Crashed():
                 self._crashed(facts, entry)
+            case ShutDown():
+                self._down_since = entry.at
+                self._under_way.clear()
             case StoreFailed():
                 self._faults += 1
                 if self._ousted:

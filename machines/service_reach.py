@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from machines.moves import Heed, Reconnect
 from machines.reach import MADE, STARTED, Reach, goals
 from model.facts import Facts
-from model.history import Answered, Asked, Crashed, Dropped, Entry, Refused, Stalled, Subscribed
+from model.history import Answered, Asked, Crashed, Dropped, Entry, Refused, ShutDown, Stalled, Subscribed
 
 if TYPE_CHECKING:
     from machines.world import World
@@ -71,7 +71,7 @@ class ServiceReach(Reach):
                 self.found[IDLE] = None
             case Dropped():
                 self.found[DROPPED] = None
-            case Crashed():
+            case Crashed() | ShutDown():
                 if facts.subscriptions:
                     self.found[RESTARTED] = None
                 self._crashes += 1

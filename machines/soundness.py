@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from engine.definition import parse_workflow
 from engine.errors import DefinitionError
-from machines.moves import Move, Run
+from machines.moves import Convert, Move, Run
 
 Json: TypeAlias = Any
 
@@ -28,10 +28,11 @@ _WHOLE: Final = "the definition"
 
 def as_it_says(move: Move) -> Move | None:
     """The move with its definition's faults where they are now; None if its definition is not what it says it is."""
-    if not isinstance(move, Run) or move.workflow is None:
+    definition = move.workflow if isinstance(move, Run) else move.graph if isinstance(move, Convert) else None
+    if definition is None or not isinstance(move, Run | Convert):
         return move
     try:
-        parse_workflow(move.workflow, _ACTIONS)
+        parse_workflow(definition, _ACTIONS)
     except DefinitionError as error:
         found = [_known(str(fault), move.faults) for fault in error.faults]
         now = {place for place in found if place is not None}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from machines.witness import EXECUTION_STATUS
-from model.history import Began, Crashed, Ended, Entry, Interrupted, Recorded, StoreFailed
+from model.history import Began, Crashed, Ended, Entry, Interrupted, Recorded, ShutDown, StoreFailed
 
 Json = Any
 
@@ -65,6 +65,8 @@ class Lanes:
                     self._close(bar, "lost")
                 self._running.clear()
                 self._line("crash")
+            case ShutDown():
+                self._line("closed")
             case StoreFailed(_, _, fault):
                 self._line(f"store fails: {fault}")
             case _:

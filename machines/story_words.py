@@ -28,6 +28,7 @@ from model.history import (
     Refused,
     Reported,
     Rested,
+    ShutDown,
     Stalled,
     StoreFailed,
     Subscribed,
@@ -131,6 +132,8 @@ def _text(entry: Entry, asks: Mapping[int, tuple[str, str | None]]) -> str:
             return "at rest: nothing is under way"
         case Crashed():
             return "the engine crashes"
+        case ShutDown(_, left):
+            return "the engine is closed" + "".join(f"; left behind: {thing}" for thing in left)
         case StoreFailed(_, _, fault):
             return f"the store fails: {fault}"
         case Closed(_, tasks, errors):

@@ -59,11 +59,11 @@ _UNDO: Final[Sequence[Mapping[str, Json] | None]] = table(
     (6, {"action": "undo", "parameters": {"what": "${SELF.nowhere}"}}),
     (4, {"action": "undo", "parameters": {"what": ["of ${SELF.n}", {"why": "${input.late}"}]}}),
 )
-_MANNERS: Final[Sequence[Manner]] = table("gate", (50, "instant"), (70, "stubborn"))
-_TIMED_MANNERS: Final[Sequence[Manner]] = table("gate", (20, "instant"), (130, "stubborn"))
+_MANNERS: Final[Sequence[Manner]] = table("gate", (50, "instant"), (6, "abrupt"), (70, "stubborn"))
+_TIMED_MANNERS: Final[Sequence[Manner]] = table("gate", (20, "instant"), (6, "abrupt"), (130, "stubborn"))
 """A timeout is worth little against an action that ends when it is told to."""
 
-_UNDO_MANNERS: Final[Sequence[Manner]] = table("instant", (120, "gate"), (60, "stubborn"))
+_UNDO_MANNERS: Final[Sequence[Manner]] = table("instant", (120, "gate"), (8, "abrupt"), (60, "stubborn"))
 _DATA: Final[Sequence[Mapping[str, Json]]] = table(
     {},
     (16, {"parameters": {"x": "${input.a}"}}),

@@ -18,7 +18,7 @@ from machines.nemesis import Nemesis
 Json: TypeAlias = Any
 
 CAPABILITIES: Final = (
-    *("pause", "cancel", "subscribe", "recovery", "ownership"),
+    *("pause", "cancel", "subscribe", "recovery", "ownership", "shutdown", "conversion"),
     *("retries", "timeouts", "compensation", "conditions", "schemas"),
 )
 """What a target can claim: first moves, then policies of a workflow."""
@@ -57,8 +57,8 @@ class Call:
 class Ports:
     """What the world hands to a target.
 
-    ``act`` is every action's work; ``record`` takes each event at the moment it becomes durable: execution, number,
-    event (as ``model.history`` spells it).
+    ``act`` is every action's work, and may raise when it is called; ``record`` takes each event at the moment it
+    becomes durable: execution, number, event (as ``model.history`` spells it).
     """
 
     loop: SimulatedLoop
@@ -146,6 +146,18 @@ class Target(Protocol):
         """Close the engine."""
 
 
+class Converting(Target, Protocol):
+    """A target that claims conversion: it makes steps of a graph for whoever asks (D2)."""
+
+    async def convert(self, workflow: Json) -> list[Mapping[str, Json]]:
+        """The steps of a workflow in the graph shape, as the steps shape spells them, in topological order.
+
+        Raises:
+            Exception: the graph is broken (D3).
+        """
+        ...
+
+
 class Recoverable(Target, Protocol):
     """A target that claims recovery: its executions outlive its engine. After a crash it is opened once more."""
 
@@ -157,6 +169,13 @@ class Recoverable(Target, Protocol):
 
     async def recover(self) -> list[str]:
         """Take up every unfinished execution that is not driven. Returns their ids, oldest first (J3)."""
+        ...
+
+    async def shutdown(self, grace: float) -> None:
+        """Under ``shutdown``: close the engine; for ``grace`` seconds what runs may still end (J7).
+
+        It may be opened once more then.
+        """
         ...
 
     async def rival(self) -> list[str]:

@@ -19,6 +19,7 @@ from machines.moves import (
     AddStep,
     Cancel,
     Connect,
+    Convert,
     Crash,
     Elapse,
     Fail,
@@ -34,6 +35,7 @@ from machines.moves import (
     Resume,
     Rival,
     Run,
+    Shutdown,
     Stall,
     Subscribe,
     TakeOver,
@@ -42,8 +44,8 @@ from machines.moves import (
 )
 from machines.nemesis import Nemesis
 from machines.tape import PLAIN, TICK, Deviation, Tape
-from machines.target import CONNECTIONS, Connected, Ports, Recoverable, Target, TargetFactory, fitted
-from model.history import Closed, Crashed, Entry, Recorded, Reported, Rested, StoreFailed, digest
+from machines.target import CONNECTIONS, Connected, Converting, Ports, Recoverable, Target, TargetFactory, fitted
+from model.history import Closed, Crashed, Entry, Recorded, Reported, Rested, ShutDown, StoreFailed, digest
 from model.judge import Judge, Violation
 
 _PATIENCE: Final = 100
@@ -59,6 +61,9 @@ _REREAD: Final = 2
 
 _EVERYTHING: Final = "everything"
 """Stands among the executions that nobody drives from a crash until a recovery has been answered."""
+
+_OF_OTHERS: Final = ("rival", "take_over")
+"""Commands that are another engine's."""
 
 _TERMINAL: Final = ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED")
 
@@ -133,6 +138,10 @@ class World:
         """Whether the journal was taken over from the engine."""
         self.deaths: list[str] = []
         """How the engine crashed, each time."""
+        self.shutdowns = 0
+        """How often the engine was shut down."""
+        self._closed = False
+        """Whether it has said that it is."""
         self._adrift: dict[str, int] = {}
         """Executions that nobody drives, as far as is known, and how many commands had been sent by then."""
         self._reconnect: list[tuple[str, int]] = []
@@ -231,6 +240,11 @@ class World:
         return bool(self._adrift)
 
     @property
+    def closing(self) -> bool:
+        """Whether the engine is being shut down."""
+        return self._callers.closing
+
+    @property
     def callers(self) -> Callers:
         """Who talks to the engine."""
         return self._callers
@@ -267,6 +281,8 @@ class World:
                 self._callers.ask("cancel", execution, {}, lambda: self.target.cancel(execution))
             case Run():
                 self._run(move)
+            case Convert(graph, faults):
+                self._convert(graph, faults)
             case Reconnect(execution):
                 self._callers.reconnect(execution)
             case Stall(execution):
@@ -283,6 +299,8 @@ class World:
                     self._callers.subscribe(execution, after)
             case Crash() | Recover() | FailStore() | Rival() | TakeOver():
                 self._harm(move)
+            case Shutdown(grace):
+                self._shut_down(grace)
             case _:
                 assert_never(move)
         return TICK
@@ -307,6 +325,14 @@ class World:
         mine, its_input = _copied(workflow), _copied(given)
         self._handed.append((workflow, mine))
         self._callers.ask("start", None, arguments, lambda: self._start(mine, its_input, key))
+
+    def _convert(self, graph: Mapping[str, Json], faults: Sequence[str]) -> None:
+        if not self.can("conversion"):
+            return
+        mine = _copied(graph)
+        self._handed.append((graph, mine))
+        arguments = {"workflow": graph, **({"faults": list(faults)} if faults else {})}
+        self._callers.ask("convert", None, arguments, lambda: cast("Converting", self.target).convert(mine))
 
     def _start(self, workflow: Json, input_data: Json, key: str) -> Coroutine[Any, Any, str]:
         if not key:
@@ -336,6 +362,9 @@ class World:
                 self._callers.subscribe(answer, 0)
         elif command == "take_over":
             self.ousted = True
+        elif command == "shutdown":
+            self._closed = True
+            self._callers.hang_up()
         elif command == "recover":
             self._adrift = {name: asks for name, asks in self._adrift.items() if asks >= ask}
             for execution in answer:
@@ -371,6 +400,8 @@ class World:
                 self.nemesis.arm_fault(fault, statement, times)
             case Recover():
                 self._recover()
+            case Rival() | TakeOver() if self.closing:
+                pass
             case Rival():
                 self.rivals += 1
                 self._callers.ask("rival", None, {}, self._target().rival)
@@ -391,19 +422,38 @@ class World:
         self.target.open(self._ports)
         self._callers.ask("recover", None, {}, self._target().recover)
 
+    def _shut_down(self, grace: float) -> None:
+        owners = [command for command in self._callers.under_way.values() if command in _OF_OTHERS]
+        if self.can("shutdown") and not (self.closing or self.ousted or owners):
+            self.shutdowns += 1
+            self._callers.closing = True
+            self._callers.ask("shutdown", None, {"grace": grace}, lambda: self._target().shutdown(grace))
+
+    def _leave(self) -> None:
+        """The engine has been closed, and nothing is on its way any more."""
+        waiting = [task.get_name() for task in self._callers.tasks if not task.done()]
+        left = tuple(dict.fromkeys([*waiting, *self.loop.pending_tasks()]))
+        self._note(ShutDown(self.loop.time(), left))
+        self._let_down()
+
     def _die(self, how: str) -> None:
         """The engine's process ends, in the middle of whatever it is doing."""
         self.deaths.append(how)
         self._target().crash()
+        self._let_down()
+        self._note(Crashed(self.loop.time()))
+
+    def _let_down(self) -> None:
+        """There is no engine any more, and nothing of it."""
         self.loop.abandon()
         self.down = True
+        self._closed = False
         self.ousted = False
         self._actions.waiting.clear()
         self._unfinished.clear()  # whoever is left is named by the recovery
         self._changed.clear()
         self._reconnect += self._callers.die()
         self._adrift |= dict.fromkeys([*self.judge.facts.unfinished, _EVERYTHING], self._callers.asks)
-        self._note(Crashed(self.loop.time()))
 
     def _store_failed(self, execution: str | None, fault: str) -> None:
         if execution is not None:
@@ -430,7 +480,7 @@ class World:
     def _look(self) -> None:
         """After a move: rest, reports, and the judge's word on all that is new."""
         now = self.loop.time()
-        lost = self.down or _EVERYTHING in self._adrift
+        lost = self.down or self._closed or _EVERYTHING in self._adrift
         for execution in [name for name in self._changed if name in self.executions and not lost]:
             del self._changed[execution]
             try:
@@ -443,7 +493,9 @@ class World:
                 self._unfinished.pop(execution, None)
             else:
                 self._unfinished[execution] = report
-        if not self.loop.in_flight:
+        if self._closed and not self.loop.in_flight:
+            self._leave()
+        elif not self.loop.in_flight:
             self._note(Rested(now))
         if self.loop.errors:
             self._note(Closed(now, (), tuple(self.loop.errors)))
@@ -466,7 +518,7 @@ class World:
         for _ in range(_ROUNDS):
             self.loop.drain()
             self._look()
-            if not (self._unfinished or self.adrift):
+            if not (self._unfinished or self.adrift or self.closing):
                 return
             if self.ousted:  # by a rival whose answer was still on its way
                 self._die("now")
@@ -474,11 +526,11 @@ class World:
             if idle > _PATIENCE:
                 break
             moved = self._actions.open_all()
-            if self.adrift and "recover" not in self._callers.under_way.values():
+            if self.adrift and not self.closing and "recover" not in self._callers.under_way.values():
                 moved = True
                 self._recover()
             for execution, report in self._unfinished.items():
-                if report["status"] == "PAUSED" and execution not in self._adrift:
+                if report["status"] == "PAUSED" and execution not in self._adrift and not self.closing:
                     moved = True
                     inputs = _supply(report["missing"])
                     self._callers.ask("resume", execution, {"inputs": inputs}, self._resumer(execution, inputs))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model.history import Crashed, Json, StoreFailed
+from model.history import Crashed, Json, ShutDown, StoreFailed
 from model.parts import STOPPING, Attempt, Phase
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from model.facts import Ask, Facts
 
 
-def crashed(facts: Facts, entry: Crashed) -> None:
+def crashed(facts: Facts, entry: Crashed | ShutDown) -> None:
     """The engine is gone, with its actions, its subscribers and the commands under way."""
     for ask in facts.asks.values():
         if (execution := facts.executions.get(ask.execution or "")) is not None:
@@ -32,6 +32,7 @@ def crashed(facts: Facts, entry: Crashed) -> None:
     facts.stalled.clear()
     facts.down = True
     facts.ousted = None
+    facts.closing = None
     facts.live = 0
     for execution in facts.unfinished.values():
         leave(execution)

@@ -28,6 +28,7 @@ from model.history import (
     Refused,
     Reported,
     Rested,
+    ShutDown,
     Stalled,
     StoreFailed,
     Subscribed,
@@ -126,6 +127,29 @@ class Start(NamedTuple):
     step: str
 
 
+class Closing:
+    """An engine's closing."""
+
+    __slots__ = ("ask", "heard", "over")
+
+    def __init__(self, ask: Ask) -> None:
+        self.ask = ask
+        self.heard: float | None = None
+        """When the engine had heard of it at the latest: at the first rest since."""
+        self.over = False
+        """Whether it has come back."""
+
+    @property
+    def grace(self) -> float:
+        """Seconds in which what runs may end."""
+        return max(float(self.ask.arguments["grace"]), 0.0)
+
+    @property
+    def until(self) -> float:
+        """Until when, at least, that lasts."""
+        return self.ask.at + self.grace
+
+
 class Facts:
     """What is known of the engine as a whole."""
 
@@ -142,6 +166,8 @@ class Facts:
         """When the journal was taken over from the engine, which lives (a moment)."""
         self.down = False
         """Whether the engine has crashed and no recovery has come back since."""
+        self.closing: Closing | None = None
+        """The engine's closing, if it is under way or has come back."""
         self.live = 0
         """How many actions really run."""
         self.unbegun = 0
@@ -238,6 +264,8 @@ def _asked(facts: Facts, entry: Asked) -> None:
         asked_to_recover(facts, ask)
         ask.excused = facts.ousted is not None
     facts.asks[entry.ask] = ask
+    if entry.command == "shutdown":
+        facts.closing = Closing(ask)
     if ask.key:
         facts.keyed.setdefault(ask.key, []).append([entry.arguments["workflow"], entry.arguments["input"] or {}])
     if execution is not None:
@@ -258,6 +286,8 @@ def _answered(facts: Facts, entry: Answered) -> None:
         recovered(facts, ask, entry.answer)
     elif ask.command == "take_over":
         ousted(facts)
+    elif ask.command == "shutdown" and facts.closing is not None:
+        facts.closing.over = True
     elif execution is not None:
         _command_answered(execution, ask, entry.answer)
 
@@ -313,6 +343,8 @@ def _notified(facts: Facts, entry: Notified) -> None:
 
 
 def _rested(facts: Facts, entry: Rested) -> None:
+    if facts.closing is not None and facts.closing.heard is None:
+        facts.closing.heard = entry.at
     for execution in facts.unfinished.values():
         execution.knows(execution.changes)
         if execution.adrift is not None:
@@ -347,6 +379,7 @@ FOLD: Final[Mapping[type, Callable[[Facts, Any], None]]] = {
     Notified: _notified,
     Rested: _rested,
     Crashed: crashed,
+    ShutDown: crashed,
     StoreFailed: store_failed,
     Reported: _nothing,
     Closed: _nothing,

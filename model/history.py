@@ -59,20 +59,24 @@ class Asked:
 
     at: float
     ask: int
-    command: Literal["start", "pause", "resume", "cancel", "recover", "rival", "take_over"]
-    """``recover``: take up every execution that nobody drives; ``rival``: a second engine on a living one's journal;
-    ``take_over``: another process takes that journal by force."""
+    command: Literal["start", "convert", "pause", "resume", "cancel", "recover", "shutdown", "rival", "take_over"]
+    """``convert``: make steps of a graph, and start nothing; ``recover``: take up every execution that nobody drives;
+    ``shutdown``: close the engine; ``rival``: a second engine on a living one's journal; ``take_over``: another process
+    takes that journal by force."""
 
     execution: str | None
     arguments: Mapping[str, Json]
     """``start``: workflow, input, and if it was broken on purpose ``faults``: the place of each, and words to be named;
-    ``key``, if it carries one.
-    ``resume``: inputs (null if none). Otherwise empty."""
+    ``key``, if it carries one. ``convert``: workflow and faults likewise.
+    ``resume``: inputs (null if none). ``shutdown``: grace (seconds). Otherwise empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A command came back: an id after ``start``, a list of ids after ``recover``, else whether it was accepted."""
+    """A command came back: an id after ``start``, a list of ids after ``recover``, else whether it was accepted.
+
+    After ``convert`` it is the list of the steps, after ``shutdown`` null: the engine is closed.
+    """
 
     at: float
     ask: int
@@ -213,6 +217,18 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
+class ShutDown:
+    """The engine was closed before all was over, its closing has come back, and nothing is under way any more.
+
+    What was recorded before is durable. The next engine on the same journal begins with a ``recover``.
+    """
+
+    at: float
+    left: tuple[str, ...]
+    """Names of tasks that are still alive: the engine's own, its callers' and its subscribers'."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoreFailed:
     """The store refused a write of an execution's events: nothing of that is durable. Or it refused a read."""
 
@@ -250,6 +266,7 @@ Entry: TypeAlias = (
     | Reported
     | Rested
     | Crashed
+    | ShutDown
     | StoreFailed
     | Closed
 )

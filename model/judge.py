@@ -44,7 +44,7 @@ class Violation:
 Watching: TypeAlias = Callable[[Facts, Entry], None]
 Listeners = tuple[tuple[Invariant, Check], ...]
 ENTRIES: Final = get_args(Entry)
-_ENGINE_WIDE: Final = ("recover", "rival", "take_over")
+_ENGINE_WIDE: Final = ("convert", "recover", "shutdown", "rival", "take_over")
 _OF_AN_EXECUTION: Final = (Began, Interrupted, Notified, Reported)
 _COME_BACK: Final = (Answered, Refused)
 
@@ -115,7 +115,7 @@ class Judge:
 
     def _rested(self, entry: Rested) -> list[Violation]:
         found = self._check(Rested, self.facts, entry)
-        if not self.facts.down:
+        if not self.facts.down and self.facts.closing is None:
             for execution in self.facts.unfinished.values():
                 if execution.adrift is None:
                     found += self._check(execution.phase, execution, entry)

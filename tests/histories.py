@@ -21,13 +21,14 @@ from model.history import (
     Refused,
     Reported,
     Rested,
+    ShutDown,
     StoreFailed,
     Subscribed,
 )
 from model.judge import Judge, Violation, judge
 from model.sometimes import Watch
 
-Command = Literal["start", "pause", "resume", "cancel", "recover", "rival", "take_over"]
+Command = Literal["start", "convert", "pause", "resume", "cancel", "recover", "shutdown", "rival", "take_over"]
 
 
 def step(name: str, *after: str | Mapping[str, Json], **policies: Json) -> dict[str, Json]:
@@ -107,6 +108,10 @@ class History:
     def crash(self) -> None:
         """The engine dies."""
         self.add(Crashed(self.now))
+
+    def shut_down(self, *left: str) -> None:
+        """The engine is gone that was closed."""
+        self.add(ShutDown(self.now, left))
 
     def store_failed(self, of: str | None = "e", fault: str = "full") -> None:
         """A write of an execution's events fails; of None: a read."""

@@ -120,7 +120,7 @@ MOVES = st.one_of(
     st.builds(Fail, st.just("x1/a"), st.text(max_size=3), st.text(max_size=3)),
     st.builds(Resume, st.just("x1"), st.none() | st.just({"a": {}})),
     st.builds(Elapse, st.none() | st.floats(0, 1e9)),
-    st.builds(AddStep, st.just({"id": "a"}), st.sampled_from(["gate", "instant", "stubborn"])),
+    st.builds(AddStep, st.just({"id": "a"}), st.sampled_from(["gate", "instant", "stubborn", "abrupt"])),
     st.builds(Connect, st.just("a"), st.just("b"), st.none() | st.just("a.n > 0")),
 )
 

@@ -1631,6 +1631,16 @@ def a_report_forgets_a_compensation_that_failed(h: History, *, bad: bool) -> Non
     h.reported("ROLLING_BACK", steps={"a": a, "b": b}, error=known)
 
 
+@rejects("reported_compensations", "F5", "has a list of compensations that failed, with none in it")
+def a_report_lists_no_compensation(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.run("a")
+    h.fail("a")
+    h.roll_back()
+    known = {**error("a", 1), **({"compensations": []} if bad else {})}
+    h.reported("ROLLING_BACK", steps={"a": {"status": "FAILED", "attempts": 1, "error": error("a", 1)}}, error=known)
+
+
 # Rollback.
 
 
@@ -2573,6 +2583,209 @@ def a_number_is_left_out_where_the_store_failed(h: History, *, bad: bool) -> Non
 
 
 # The table, and what holds for it.
+
+
+# Shutdown.
+
+
+@rejects("nothing_starts_once_it_closes", "J7", "StepStarted of 'b' in e, but the engine is being closed")
+def a_step_starts_in_an_engine_that_is_being_closed(h: History, *, bad: bool) -> None:
+    h.start(CHAIN)
+    h.run("a")
+    h.asked("shutdown", None, grace=9)
+    h.rest()
+    h.finish("a")
+    if bad:
+        h.started("b")
+
+
+@rejects("nothing_begins_once_it_closes", "J7", "the action of 'b' in e began, but the engine is being closed")
+def an_action_begins_in_an_engine_that_is_being_closed(h: History, *, bad: bool) -> None:
+    h.start(TWO)
+    h.run("a")
+    h.started("b")
+    h.asked("shutdown", None, grace=9)
+    h.rest()
+    if bad:
+        h.began("b")
+
+
+@rejects("nothing_begins_once_it_closes", "J7", "the action of 'a' in e began")
+def an_action_begins_in_an_engine_that_is_closed(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.started("a")
+    h.answered(h.asked("shutdown", None, grace=0), None)
+    if bad:
+        h.began("a")
+    else:
+        h.shut_down()
+
+
+@rejects("no_further_word", "J7", "StepCancelled was recorded of e, but the engine is closed")
+def a_closed_engine_goes_on_writing(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.run("a")
+    ask = h.asked("shutdown", None, grace=0)
+    h.yielded("a")
+    h.answered(ask, None)
+    if bad:
+        h.of_attempt("StepCancelled", "a")
+    else:
+        h.shut_down()
+
+
+@rejects("ends_are_journaled", "J7", "step 'a' attempt 1 of e ended while the engine was being closed", "not recorded")
+def an_end_within_the_grace_is_not_journaled(h: History, *, bad: bool) -> None:
+    h.start(TWO)
+    h.run("a")
+    h.run("b")
+    h.asked("shutdown", None, grace=9)
+    h.returned("a")
+    if not bad:
+        h.completed("a")
+    h.rest()
+
+
+@rejects("closes_at_last", "J7", "shutdown (command 2) has not come back at 0 s, and no action lives")
+def an_engine_does_not_get_closed(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.run("a")
+    ask = h.asked("shutdown", None, grace=0)
+    h.yielded("a")
+    if bad:
+        h.rest()
+    else:
+        h.answered(ask, None)
+
+
+@rejects("cancelled_when_grace_is_over", "J7", "step 'b' attempt 1 of e runs on uncancelled", "grace is over")
+def an_action_is_not_cancelled_when_the_grace_is_over(h: History, *, bad: bool) -> None:
+    h.start(TWO)
+    h.run("a")
+    h.run("b")
+    h.asked("shutdown", None, grace=2)
+    h.rest()
+    h.elapse(2.5)
+    h.interrupted("a")
+    if not bad:
+        h.interrupted("b")
+    h.rest()
+
+
+@rejects("interrupted_for_a_reason", "K3", "step 'a' attempt 1 of e was cancelled, and nothing", "asks for it")
+def an_action_is_cancelled_within_the_grace(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.run("a")
+    h.asked("shutdown", None, grace=2)
+    h.elapse(1 if bad else 2)
+    h.interrupted("a")
+
+
+@rejects("closed_when_all_has_ended", "J7", "shutdown (command 2) came back, and 1 actions live")
+def an_engine_is_closed_over_a_living_action(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.run("a")
+    ask = h.asked("shutdown", None, grace=0)
+    if not bad:
+        h.yielded("a")
+    h.answered(ask, None)
+
+
+@rejects("closed_when_all_has_ended", "J7", "step 'a' attempt 1 of e ended", "not recorded")
+def an_engine_is_closed_before_an_end_is_journaled(h: History, *, bad: bool) -> None:
+    h.start(CHAIN)
+    h.run("a")
+    ask = h.asked("shutdown", None, grace=2)
+    h.returned("a")
+    if not bad:
+        h.completed("a")
+    h.answered(ask, None)
+
+
+@rejects(
+    "closed_when_all_has_ended", "J7", "shutdown (command 2) raised OSError: no, expected that the engine is closed"
+)
+def an_engine_cannot_be_closed(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    ask = h.asked("shutdown", None, grace=0)
+    h.refused(ask, "OSError") if bad else h.answered(ask, None)
+
+
+@rejects("nothing_outlives_its_engine", "J7", "the engine is closed, and there are still alive: drive e, pause 3")
+def a_task_outlives_its_engine(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.answered(h.asked("shutdown", None, grace=0), None)
+    h.shut_down(*(("drive e", "pause 3") if bad else ()))
+
+
+@rejects("error_changes_nothing", "K1", "pause (command 2) of e raised EngineClosedError, yet a pause of nobody else's")
+def a_command_is_refused_by_a_closed_engine_and_takes_effect(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.run("a")
+    pause = h.asked("pause")
+    ask = h.asked("shutdown", None, grace=0)
+    if bad:
+        h.recorded("ExecutionPaused", missing={})
+    h.yielded("a")
+    h.refused(pause, "EngineClosedError")
+    h.answered(ask, None)
+
+
+@rejects("known_is_answered", "K1", "pause (command 2) of e, a known execution, raised EngineClosedError")
+def a_living_engine_says_that_it_is_closed(h: History, *, bad: bool) -> None:
+    h.start(ONE)
+    h.run("a")
+    pause = h.asked("pause")
+    if not bad:
+        h.asked("shutdown", None, grace=9)
+    h.refused(pause, "EngineClosedError")
+
+
+# Conversion.
+
+GRAPH = graph("b", "a", "c", edges=(("a", "b"), ("c", "b")))
+
+
+def steps_of(*names: str, **sources: list[Json]) -> list[dict[str, Json]]:
+    return [
+        {"id": name, "name": name, "sequence_order": rank, "depends_on": sources.get(name, []), "action": "work"}
+        | {"parameters": {}}
+        for rank, name in enumerate(names, 1)
+    ]
+
+
+@rejects("converted_as_it_is", "D2", "convert (command 1) was answered [{'id': 'c'", "expected [{'id': 'a'")
+def a_graph_is_converted_in_another_order(h: History, *, bad: bool) -> None:
+    ask = h.asked("convert", None, workflow=GRAPH)
+    h.answered(ask, steps_of(*("cab" if bad else "acb"), b=["a", "c"]))
+
+
+@rejects("converted_as_it_is", "D2", "'depends_on': ['a']", "'depends_on': ['a', 'c']")
+def a_connection_is_lost_in_conversion(h: History, *, bad: bool) -> None:
+    h.answered(h.asked("convert", None, workflow=GRAPH), steps_of(*"acb", b=["a"] if bad else ["a", "c"]))
+
+
+@rejects("converted_as_it_is", "D2", "was answered [None], expected")
+def a_graph_is_converted_to_nothing(h: History, *, bad: bool) -> None:
+    h.answered(h.asked("convert", None, workflow=GRAPH), None if bad else steps_of(*"acb", b=["a", "c"]))
+
+
+@rejects("converted_as_it_is", "D2", "raised DefinitionError: no, but its graph is valid")
+def a_valid_graph_is_not_converted(h: History, *, bad: bool) -> None:
+    ask = h.asked("convert", None, workflow=GRAPH, **({} if bad else {"faults": ["nodes[0].id"]}))
+    h.refused(ask, "DefinitionError", "no" if bad else "nodes[0].id: wrong")
+
+
+@rejects("converted_as_it_is", "D2", "its fault at nodes[0].id is not named in: no")
+def a_conversion_is_refused_without_a_word(h: History, *, bad: bool) -> None:
+    ask = h.asked("convert", None, workflow=GRAPH, faults=["nodes[0].id"])
+    h.refused(ask, "DefinitionError", "no" if bad else "nodes[0].id: wrong")
+
+
+@rejects("converted_as_it_is", "D2", "was answered, but its graph has faults at nodes[0].id")
+def a_broken_graph_is_converted(h: History, *, bad: bool) -> None:
+    ask = h.asked("convert", None, workflow=GRAPH, faults=["nodes[0].id"])
+    h.answered(ask, []) if bad else h.refused(ask, "DefinitionError", "nodes[0].id: wrong")
 
 
 def _name(story: Story) -> str:

@@ -40,7 +40,7 @@ from model.history import Asked, Refused, Rested
 from tests.histories import graph, step, workflow
 
 names = st.sampled_from(("a", "b", "x1/a", "x1/b!"))
-manners = st.sampled_from(("gate", "instant", "stubborn"))
+manners = st.sampled_from(("gate", "instant", "stubborn", "abrupt"))
 # A field's name says what it is: the same name means the same in every move.
 FIELDS: Final[Mapping[str, st.SearchStrategy[Any]]] = {
     "step": CHARACTERS.map(lambda character: character.named("a", ())),
@@ -50,6 +50,7 @@ FIELDS: Final[Mapping[str, st.SearchStrategy[Any]]] = {
     "target": names,
     "condition": st.none() | st.just("a.n > 0"),
     "workflow": st.none() | WORKFLOWS.map(lambda drawn: drawn.definition),
+    "graph": st.just(graph("a", "b", edges=(("a", "b"),))),
     "input": INPUTS,
     "manners": st.dictionaries(names, manners, max_size=2),
     "faults": st.lists(st.just("steps[0].id: missing"), max_size=2),
@@ -67,6 +68,7 @@ FIELDS: Final[Mapping[str, st.SearchStrategy[Any]]] = {
     "fault": st.sampled_from(("busy", "full", "io", "readonly", "corrupt")),
     "statement": st.sampled_from(("begin", "insert", "commit", "read")),
     "times": st.integers(1, 3),
+    "grace": st.sampled_from((0.0, 2.0)),
     "key": st.sampled_from(("", "k1")),
 }
 

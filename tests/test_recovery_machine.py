@@ -25,6 +25,7 @@ from machines.moves import (
     Resume,
     Rival,
     Run,
+    Shutdown,
     TakeOver,
 )
 from machines.nemesis import Death, Fault, Nemesis, Side, Statement
@@ -37,7 +38,19 @@ from machines.target import CAPABILITIES, TargetFactory
 from machines.targets.builtin import BuiltinTarget, builtin
 from machines.targets.sqlite import sqlite
 from machines.world import World
-from model.history import Began, Crashed, Notified, Recorded, Refused, StoreFailed, Subscribed
+from model.history import (
+    Answered,
+    Asked,
+    Began,
+    Crashed,
+    Interrupted,
+    Notified,
+    Recorded,
+    Refused,
+    ShutDown,
+    StoreFailed,
+    Subscribed,
+)
 from model.parts import Phase
 from tests.histories import step, workflow
 
@@ -45,6 +58,7 @@ CASES = 800
 RETRY = {"max_attempts": 2, "initial_interval": 1}
 UNDO = {"action": "undo"}
 LATE = Tape(bytes([LATENCIES.index(0.0025)] * 8))
+WRITTEN_LATE = Tape(bytes([0, LATENCIES.index(0.0025)]))
 
 
 @pytest.mark.unmeasured
@@ -138,6 +152,16 @@ PROGRAMS: dict[str, list[Move | tuple[Move, Tape]]] = {
     reach.NOT_RECOVERED: [ONE, Crash(), (Recover(), LATE), FailStore("io", "read"), Elapse(1)],
     reach.NOT_DONE: [ONE, FailStore("busy", "begin"), Pause("x1")],
     reach.NOT_STARTED: [FailStore("full", "insert"), ONE],
+    "an engine closed before all was over": [ONE, Shutdown()],
+    "an action cancelled while its engine is being closed": [ONE, Shutdown(2.0), Elapse(2.5)],
+    "an end journaled within the grace": [ONE, Shutdown(2.0), Finish("x1/a")],
+    "a command answered by an engine that is being closed": [
+        ONE,
+        (Pause("x1"), WRITTEN_LATE),
+        Shutdown(2.0),
+        Elapse(1),
+    ],
+    "a command refused by an engine that is closed": [ONE, Shutdown(2.0), Pause("x1")],
     reach.NOT_DRIVEN: [ONE, FailStore("full"), Finish("x1/a"), Pause("x1")],
 }
 
@@ -215,6 +239,50 @@ def test_a_fault_strikes_as_often_as_was_said() -> None:
     nemesis.arm_fault("io", "commit", 1)
     nemesis.calm()
     assert nemesis.fault("commit") is None
+
+
+# What a shutdown leaves
+
+
+@pytest.mark.parametrize("target", [builtin, sqlite])
+def test_what_runs_may_end_within_the_grace_and_is_not_cancelled_before(target: TargetFactory) -> None:
+    both = run(step("a"), step("b"), step("c", "a"))
+    world, _ = carried_out(both, Shutdown(2.0), Finish("x1/a"), Elapse(1.5), Elapse(1), Recover(), target=target)
+    gone = next(rank for rank, entry in enumerate(world.history) if isinstance(entry, ShutDown))
+    before, after = world.history[:gone], world.history[gone:]
+    assert [entry.event["type"] for entry in before if isinstance(entry, Recorded)][-1] == "StepCompleted"
+    assert [(entry.step, round(entry.at)) for entry in before if isinstance(entry, Interrupted)] == [("b", 2)]
+    assert sorted((entry.step, entry.attempt) for entry in after if isinstance(entry, Began)) == [("b", 1), ("c", 1)]
+
+
+@pytest.mark.parametrize("target", [builtin, sqlite])
+def test_a_command_that_is_being_written_when_the_engine_is_closed_is_answered(target: TargetFactory) -> None:
+    world, _ = carried_out(
+        ONE, (Pause("x1"), WRITTEN_LATE), Shutdown(), Cancel("x1"), Elapse(1), Recover(), target=target
+    )
+    answers = {entry.ask: entry.answer for entry in world.history if isinstance(entry, Answered)}
+    refused = {entry.ask: entry.type for entry in world.history if isinstance(entry, Refused)}
+    assert (answers[2], refused[4]) == (True, "EngineClosedError")
+
+
+def test_a_closed_engine_can_be_closed_no_more_and_nobody_else_comes_while_it_closes() -> None:
+    world, _ = carried_out(ONE, Shutdown(9.0), Shutdown(), Rival(), TakeOver(), Elapse(1), target=sqlite)
+    assert [entry.command for entry in world.history if isinstance(entry, Asked)][:2] == ["start", "shutdown"]
+    assert world.shutdowns == 1
+
+
+def test_who_claims_no_shutdown_is_not_closed() -> None:
+    class Open(BuiltinTarget):
+        capabilities = frozenset(CAPABILITIES) - {"shutdown", "ownership"}
+
+    world, _ = carried_out(ONE, Shutdown(), target=Open)
+    assert not [entry for entry in world.history if isinstance(entry, ShutDown)]
+
+
+def test_a_subscriber_of_a_closed_engine_comes_back_where_it_was() -> None:
+    world, _ = carried_out(ONE, Shutdown(), Recover())
+    assert [entry.after for entry in world.history if isinstance(entry, Subscribed)] == [0, 3]
+    assert [entry.seq for entry in world.history if isinstance(entry, Notified)] == [1, 2, 3, 4, 5]
 
 
 # What a crash leaves

@@ -9,6 +9,7 @@ import pytest
 from engine.definition import parse_workflow
 from engine.errors import DefinitionError
 from machines.dressing import DRESSES, KINDS, dressed
+from machines.kinship import KIN, kin
 from machines.moves import NO_JSON, Fail, Finish, Manner, Move, Run, tell
 from machines.questions import QUESTIONS, TEXTS, questions
 from machines.spoiling import BAD_IDS, BAD_SETTINGS, BAD_VALUES, MISSHAPEN, RINGS, UNSOUND, Spoilt, rings, unsound
@@ -156,3 +157,16 @@ def test_an_input_that_is_missing_at_two_depths_is_supplied(target: TargetFactor
     parameters = {"x": "${input.p}", "y": "${input.p.k}", "z": "${input.p.k.0}"}
     world = play(target, Run(workflow(step("a", parameters=parameters)), {}, {"a": "instant"}))
     assert [entry.answer for entry in world.history if isinstance(entry, Answered)] == ["x1", True]
+
+
+@BOTH
+@SHAPES
+def test_only_ancestors_can_be_asked_for_what_they_returned(target: TargetFactory, *, graph: bool) -> None:
+    chance, seen = Random(1), {True: 0, False: 0}
+    for _ in range(60):
+        definition, faults, manners = kin(chance.randbytes(KIN), graph=graph)
+        world = play(target, Run(definition, {}, manners, faults))
+        refused = [entry.type for entry in world.history if isinstance(entry, Refused)]
+        assert refused == (["DefinitionError"] if faults else [])
+        seen[bool(faults)] += 1
+    assert min(seen.values()) > 10

@@ -22,6 +22,7 @@ from machines.moves import (
     AddStep,
     Cancel,
     Connect,
+    Convert,
     Crash,
     Elapse,
     Fail,
@@ -35,6 +36,7 @@ from machines.moves import (
     Resume,
     Rival,
     Run,
+    Shutdown,
     Stall,
     Subscribe,
     TakeOver,
@@ -326,7 +328,7 @@ def test_a_long_history_is_shown_from_its_end(monkeypatch: pytest.MonkeyPatch) -
 
 def test_every_kind_of_entry_is_told() -> None:
     sqlite = "machines.targets.sqlite:sqlite"
-    moves = (Run(ONE), Cancel("x7"), Crash(), Recover(), Rival(), FailStore(), Cancel("x1"))
+    moves = (Run(ONE), Cancel("x7"), Crash(), Recover(), Rival(), FailStore(), Cancel("x1"), Shutdown())
     told = [
         *tell_entries(told_of(case_of(*moves, target=sqlite)).history),
         *tell_entries([Closed(0.0, ("task",), ("error",)), Interrupted(0.0, "x", "a", 1, "action")]),
@@ -362,6 +364,8 @@ EVERY_MOVE: Any = (
     TakeOver(),
     Crash("after", 2),
     Recover(),
+    Convert({"id": "g", "nodes": [{"id": "a", "config": {"action": "work"}}]}),
+    Shutdown(2.0),
     Finish("x3/b", {"$": [True, None, 1.5]}),
     Stall("x2"),
     Reconnect("x2"),

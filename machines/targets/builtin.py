@@ -5,11 +5,13 @@ Rule 1: it is driven through its public surface alone; only the journal is wrapp
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol
 
 from engine.errors import JournalError, UnknownExecutionError
+from engine.graph import graph_to_steps
 from engine.journal import Journal, MemoryJournal
 from engine.messages import Event, ExecutionCreated, from_json, to_json
 from engine.state import fold, report
@@ -45,12 +47,25 @@ class ObservedJournal:
 
     def __init__(self, ports: Ports, before: ObservedJournal | None = None) -> None:
         self._ports = ports
+        self._writes = 0
+        """How many are on their way."""
+        self._written: asyncio.Future[None] | None = None
+        """Done when none is."""
         self.kept: MemoryJournal = MemoryJournal() if before is None else before.kept
         self.spelled: dict[int, Mapping[str, Json]] = {} if before is None else before.spelled
 
     async def append(self, execution: str, first: int, events: Sequence[Event]) -> None:
         """Write at the end of a latency."""
-        await self._ports.loop.run_in_executor(None, self._write, execution, first, events)
+        self._writes += 1
+        await self._ports.loop.run_in_executor(None, self._carry_out, execution, first, events)
+
+    def _carry_out(self, execution: str, first: int, events: Sequence[Event]) -> None:
+        try:
+            self._write(execution, first, events)
+        finally:
+            self._writes -= 1
+            if self._written is not None and not self._writes:
+                self._written.set_result(None)
 
     def _write(self, execution: str, first: int, events: Sequence[Event]) -> None:
         nemesis = self._ports.nemesis
@@ -87,7 +102,10 @@ class ObservedJournal:
         return await self.kept.unfinished()
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Wait for what is on its way."""
+        if self._writes:
+            self._written = self._ports.loop.create_future()
+            await self._written
 
 
 class BuiltinTarget:
@@ -117,12 +135,12 @@ class BuiltinTarget:
     def _make_engine(self, manager: ExecutionStateManager) -> WorkflowEngine:
         ports = self._ports
 
-        async def act(parameters: Json, context: ActionContext) -> Json:
+        def act(parameters: Json, context: ActionContext) -> Awaitable[Json]:
             of, key = (context.execution, context.step, context.attempt, context.kind), context.idempotency_key
             undoing = context.kind == "compensation"
             undoes = {"parameters": context.step_parameters, "output": context.step_output} if undoing else None
             call = Call(*of, parameters, key, undoes)
-            return await ports.act(call)
+            return ports.act(call)
 
         return self.engine_class(
             manager,
@@ -179,6 +197,14 @@ class BuiltinTarget:
     async def recover(self) -> list[str]:
         """Take up what nobody drives."""
         return await self._engine.recover()
+
+    async def shutdown(self, grace: float) -> None:
+        """Close the engine."""
+        await self._engine.close(grace)
+
+    async def convert(self, workflow: Json) -> list[Mapping[str, Json]]:
+        """Make steps of a graph."""
+        return [*graph_to_steps(workflow)]
 
     async def rival(self) -> list[str]:
         """Refuse: this journal is not one that two processes could share."""

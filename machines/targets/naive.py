@@ -41,7 +41,7 @@ class NaiveTarget:
     """The engine and its adapter in one."""
 
     name = "naive"
-    capabilities = frozenset(CAPABILITIES) - {"ownership"}
+    capabilities = frozenset(CAPABILITIES) - {"ownership", "shutdown", "conversion"}
 
     def __init__(self) -> None:
         self.journal: dict[str, list[Mapping[str, Json]]] = {}

@@ -9,6 +9,7 @@ from model.invariants import (
     recovery,
     reports,
     rollback,
+    shutdown,
     values,
 )
 from model.invariants.registry import ANY, ENGINE_WIDE, INVARIANTS, STRANGER, Check, Invariant, Key, listens
@@ -30,5 +31,6 @@ __all__ = [
     "recovery",
     "reports",
     "rollback",
+    "shutdown",
     "values",
 ]

@@ -9,6 +9,7 @@ from model.execution import Execution
 from model.facts import Ask, Facts
 from model.history import Answered, Began, Recorded, Refused, Rested
 from model.invariants.registry import listens
+from model.invariants.shutdown import refused_by_the_closed
 from model.parts import Phase, Served
 
 ACCEPTING: Final[Mapping[str, frozenset[Phase]]] = {
@@ -153,7 +154,7 @@ def known_is_answered(facts: Facts, entry: Refused) -> Iterator[str]:
     JournalError, which says that the store failed, is `error_of_the_store`'s.
     """
     ask = facts.asks[entry.ask]
-    if ask.command == "start" or entry.type == "JournalError":
+    if ask.command == "start" or entry.type == "JournalError" or refused_by_the_closed(facts, entry):
         return  # of a JournalError, others have something to say
     if entry.type != "UnknownExecutionError" or None not in ask.phases:
         known = "a known" if None not in ask.phases else "an unknown"
@@ -169,6 +170,6 @@ def _held_up(execution: Execution) -> bool:
 def every_command_answered(facts: Facts, _entry: Rested) -> Iterator[str]:
     """K1: every command comes back, a recovery once the actions have ended that it cancels."""
     for ask in facts.asks.values():
-        if ask.command == "recover" and any(map(_held_up, facts.unfinished.values())):
+        if ask.command == "shutdown" or (ask.command == "recover" and any(map(_held_up, facts.unfinished.values()))):
             continue
         yield f"{ask} of {ask.execution or 'a new execution'} was never answered, and nothing is under way"

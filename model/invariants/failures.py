@@ -216,10 +216,14 @@ def timeouts_strike(execution: Execution, entry: Rested) -> Iterator[str]:
 def interrupted_for_a_reason(execution: Execution, entry: Interrupted) -> Iterator[str]:
     """K3, F2, F3, J4: an action is cancelled only for a recorded timeout, a cancellation or failure of its execution.
 
-    Or because its execution was given up, when it could not be journaled: the action will run again.
+    Or because its execution was given up, when it could not be journaled, or (J7) its engine is closed: it will run
+    again.
     """
     attempt = execution.live.get(entry.step)
     if attempt is None or attempt.timed_out or attempt.void or execution.adrift is not None:
+        return
+    closing = execution.facts.closing
+    if closing is not None and entry.at >= closing.until - EPSILON:
         return
     stopping = execution.phase in STOPPING or execution.failure is not None
     if not stopping or entry.kind == "compensation":

@@ -240,7 +240,7 @@ def a_key_is_for_one_start(facts: Facts, entry: Refused) -> Iterator[str]:
 @listens(Rested)
 def started_is_answered(facts: Facts, _entry: Rested) -> Iterator[str]:
     """K5, J1: each execution is somebody's: the start that created it answers with its id."""
-    if facts.unclaimed and not facts.asks:
+    if facts.unclaimed and not facts.asks and facts.closing is None:
         yield f"{', '.join(facts.unclaimed)}: created, but no start was answered with it"
 
 

@@ -8,6 +8,7 @@ from model.execution import Execution
 from model.facts import Ask, Facts
 from model.history import Answered, Began, Recorded, Refused
 from model.invariants.registry import ENGINE_WIDE, listens
+from model.invariants.shutdown import refused_by_the_closed
 from model.parts import TERMINAL
 
 
@@ -100,10 +101,10 @@ def error_of_the_store(facts: Facts, entry: Answered | Refused) -> Iterator[str]
     A recovery raises nothing else.
     """
     ask = facts.asks[entry.ask]
-    if isinstance(entry, Answered) or ask.command in {"rival", "take_over"}:
+    if isinstance(entry, Answered) or ask.command in {"convert", "shutdown", "rival", "take_over"}:
         return
     if entry.type == "JournalError" and not ask.excused:
         of, driven = ("", "") if ask.execution is None else (f" of {ask.execution}", ", and its execution is driven")
         yield f"{ask}{of} raised {entry.type}: {entry.message}, but no store has failed it{driven}"
-    elif entry.type != "JournalError" and ask.command == "recover":
+    elif entry.type != "JournalError" and ask.command == "recover" and not refused_by_the_closed(facts, entry):
         yield f"{ask} raised {entry.type}: {entry.message}, expected a JournalError, or a list of ids"

@@ -1,6 +1,6 @@
 """The places where bugs live, as plain functions, in modules by groups of clauses. Importing this declares them all."""
 
-from model.sometimes import commands, crashes, definitions, failures, running
+from model.sometimes import commands, crashes, definitions, failures, running, shutdowns
 from model.sometimes.registry import SITUATIONS, TRANSITIONS, Situation, Watch
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "definitions",
     "failures",
     "running",
+    "shutdowns",
 ]

@@ -64,6 +64,13 @@ _SHAPES.sometimes(
     lambda facts, entry: facts.asks[entry.ask].command == "start" and any(ask.faults for ask in facts.asks.values()),
 )
 
+_SHAPES.sometimes(
+    Answered,
+    "D2",
+    "a graph is converted to steps",
+    lambda facts, entry: facts.asks[entry.ask].command == "convert",
+)
+
 _BROKEN = Group("broken definitions")
 _BROKEN.sometimes(Refused, "D3", "several faults are told at once", lambda facts, entry: len(_faults(facts, entry)) > 1)
 _BROKEN.sometimes(
@@ -83,6 +90,12 @@ _BROKEN.sometimes(
     "D3",
     "a cycle is refused",
     lambda facts, entry: any(len(place.split()) > 3 for place in _faults(facts, entry)),  # noqa: PLR2004  # its steps
+)
+_BROKEN.sometimes(
+    Refused,
+    "D2, D3",
+    "a graph is not converted that is broken",
+    lambda facts, entry: facts.asks[entry.ask].command == "convert" and _faults(facts, entry),
 )
 _BROKEN.sometimes(
     Refused,
