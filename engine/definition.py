@@ -8,6 +8,7 @@ Rule 4: a step's own condition stands on each of its incoming connections, after
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -185,7 +186,7 @@ def _condition(text: Json, place: str, position: int, uses: _Uses) -> Condition 
     names = tuple(name for name in condition.names if name not in TYPES or name in uses.outline.index)
     for name in names:
         uses.note(name, place, position)
-    return Condition(text, names)
+    return replace(condition, names=names)
 
 
 def _step(

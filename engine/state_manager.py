@@ -196,7 +196,7 @@ class ExecutionStateManager:
             raise JournalError(message) from error
 
     def _publish(self, execution: str, first: int, events: Sequence[Event]) -> None:
-        for subscription in tuple(self._subscriptions.get(execution, ())):
+        for subscription in tuple(self._subscriptions[execution]):
             if not subscription.offer(first, events):
                 self.lag(subscription)
 
@@ -272,7 +272,7 @@ class Subscription(AsyncIterator[Numbered]):
             self._behind = True
             self._manager.lag(self)
         self._buffer.extendleft(reversed(missed))
-        if not missed and not self._buffer:
+        if not self._buffer:
             over = (await self._manager.state(self.execution)).terminal
             if over and not self._buffer:  # its last events may have come while we looked
                 self.close()

@@ -81,14 +81,19 @@ class Gates:
 
         Raises:
             ActionFailed: an abrupt action is called for the first time.
+            CancelledError: an abrupt compensation is.
         """
         name = f"{call.step}!" if call.kind == "compensation" else call.step
         manner = self._manners(call.execution).get(name, "gate")
         if manner != "abrupt" or call.attempt > 1:
             return self._act(call, manner)
         self._begin(call)
+        gate = Gate(call, manner, self._loop.create_future())
+        if call.kind == "compensation":
+            self._ended(gate, "cancelled", None)
+            raise asyncio.CancelledError
         kind, message = "RuntimeError", "called in vain"
-        self._ended(Gate(call, manner, self._loop.create_future()), "raised", [kind, message])
+        self._ended(gate, "raised", [kind, message])
         raise type(kind, (ActionFailed,), {})(message)
 
     def _begin(self, call: Call) -> None:

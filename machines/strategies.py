@@ -100,7 +100,7 @@ _DEADLINES: Final = table(None, (24, 5), (24, 1.5))
 _BESIDE: Final = "input.a == 1"
 _PLACES: Final = table("step", (112, "connection"), (24, "both"))
 """Where a condition stands; where it stands on a connection, the step may have one of its own beside it."""
-_LISTED: Final = table("as they follow", (48, "backwards"), (24, "the first last"))
+_LISTED: Final = table("as they follow", (40, "backwards"), (24, "the first last"), (24, "the last first"))
 """In which order the steps are defined."""
 _HALF: Final = table(False, (128, True))  # noqa: FBT003  # a table of flags
 _QUARTER: Final = table(False, (64, True))  # noqa: FBT003  # a table of flags
@@ -242,8 +242,11 @@ def workflow_of(bytes_: bytes) -> Drawn:
             step["condition"] = condition
         steps.append(step)
         manners |= {name: character.manner, f"{name}!": character.undo_manner}
-    if listed != "as they follow":
-        definition["steps"] = steps[::-1] if listed == "backwards" else [*steps[1:], steps[0]]
+    if listed == "backwards":
+        steps.reverse()
+    elif listed != "as they follow":
+        turn = 1 if listed == "the first last" else -1
+        definition["steps"] = [*steps[turn:], *steps[:turn]]
     return Drawn(
         as_graph(definition) if graph else definition,
         {name: manner for name, manner in manners.items() if manner != "gate"},

@@ -666,8 +666,8 @@ FAULTS: Final = (
         "late_subscriber_waits",
         "N1",
         _MANAGER,
-        "if not missed and not self._buffer:",
-        "if missed and not self._buffer:",
+        "        if not self._buffer:\n",
+        "        if missed and not self._buffer:\n",
         ("test_websocket_notifications",),
     ),
     Fault(

@@ -61,8 +61,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _MANAGER,
-                "if not missed and not self._buffer:",
-                "if self._closed:",
+                "        if not self._buffer:\n",
+                "        if self._closed:\n",
             ),
         ),
         "n8n-io/n8n#34661",
