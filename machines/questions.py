@@ -20,6 +20,19 @@ VALUES: Final[Sequence[Json]] = (
 )
 LISTS: Final[Sequence[Json]] = ([1, 2, 3], [], [1], ["x", {"k": 1}], [0, -1], 1, "x", None)
 _TYPES: Final = ("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint")
+_PARTS: Final = {
+    "getFullYear": 2020,
+    "getMonth": 1,
+    "getDate": 3,
+    "getDayOfMonth": 2,
+    "getDayOfWeek": 1,
+    "getDayOfYear": 33,
+    "getHours": 4,
+    "getMinutes": 5,
+    "getSeconds": 6,
+    "getMilliseconds": 7,
+}
+"""Of a moment: the third of February, 2020, which was a Monday."""
 TEXTS: Final[Sequence[str]] = (
     *("input.v == 1", "input.v != null", "input.v > 0", "input.v <= 1", "1 < input.v", "input.v == input.w"),
     *(
@@ -50,6 +63,7 @@ TEXTS: Final[Sequence[str]] = (
     ),
     "input.l.filter(x, x > 0).all(y, y > 0)",
     " || ".join(f"type(input.v) == {name}" for name in _TYPES),
+    " && ".join(f"timestamp('2020-02-03T04:05:06.007Z').{name}() == {value}" for name, value in _PARTS.items()),
     *("input.l.all(l, l == input.w) && input.l.exists(l, l == 1)", "dyn(input.l).exists(x, x == 1)"),
     *(
         "type(input.v) == int",
