@@ -47,12 +47,17 @@ def others(lines: Program, executions: Sequence[str], *, definitions: bool) -> I
         yield from _with_moves_exchanged(lines, executions, moves)
 
 
+def ended_otherwise(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
+    """Another move in the place of the last one."""
+    return _with_other_moves(lines, list(alphabet(lines, executions)), len(lines) - 1)
+
+
 # Where it is put in
 
 
-def _with_other_moves(lines: Program, moves: Sequence[Move]) -> Iterator[Program]:
+def _with_other_moves(lines: Program, moves: Sequence[Move], first: int = 0) -> Iterator[Program]:
     """A move in another one's place, with its tape or without."""
-    for index, line in enumerate(lines):
+    for index, line in [*enumerate(lines)][first:]:
         if not isinstance(line.move, Run | AddStep | Connect):
             for move in moves:
                 yield replaced(lines, index, Line(move))

@@ -5,8 +5,8 @@ Rule 2: a program is tried if it is plainer than the best so far (``machines.pla
 may cost is bounded in entries of history, not in seconds, so the same case always becomes the same small one.
 Rule 3: what is left is 1-minimal: no part of it (``machines.parts``) can go, and the same be violated. Where the bound
 was hit before that was known, the case says so.
-Rule 4: the clause stays the same, always. The invariant may become another one only where a part goes that is no move,
-of a case that is small already: anywhere else another bug might be found instead of this one.
+Rule 4: the clause stays the same, always. The invariant may become another one only in a single step, of a case that
+is small already, in which no move goes but the last one for another: anywhere else another bug might be found.
 Rule 5: whether a definition is valid is said by whoever made it. One that was changed must be what its case says that
 it is (``machines.soundness``).
 Rule 6: what cannot be minimised comes back as it was.
@@ -21,7 +21,7 @@ from random import Random
 from typing import Any, Final, TypeAlias
 
 from machines.case import HARNESS, Case, Course, Line, carry_out, reduce_tapes, settled, target_of
-from machines.inserting import others
+from machines.inserting import ended_otherwise, others
 from machines.moves import AddStep, Convert, Move, Run
 from machines.parts import Part, names_of, parts, renamed, replaced, without_moves
 from machines.perturbing import in_any_order, perturbed
@@ -109,10 +109,26 @@ class _Search:
             before = self.weight
             self._shrink()
             if not (self._rewrite() or self._jump() or self._disturb()):
-                self._each(self._without_what_moves_carry, loosely=True)
+                self._look_close_by()
+
+    def _look_close_by(self) -> None:
+        """Try what is so close that what it violates is this bug's doing, whichever invariant tells it.
+
+        A part that is no move goes; or the same moves stand there in other words; or it ends with another one.
+        """
+        self._each(self._without_what_moves_carry, loosely=True)
+        if not self.goal[0].startswith("D"):
+            self._each(self._with_the_same_moves, loosely=True)
+            self._each(self._ended_otherwise, loosely=True)
 
     def _without_what_moves_carry(self) -> Iterator[Sequence[Line]]:
         return (part.lines for part in parts(self.lines, self.names) if part.kind != "move")
+
+    def _with_the_same_moves(self) -> Iterator[Sequence[Line]]:
+        return (lines for lines in self._in_other_words() if len(lines) == len(self.lines))
+
+    def _ended_otherwise(self) -> Iterator[Sequence[Line]]:
+        return ended_otherwise(tuple(self.lines), self.names)
 
     # Trying
 

@@ -326,7 +326,7 @@ def _of_input(value: Json, name: str) -> Json:
 
 
 def _with_policies_moved(lines: Program) -> Iterator[Program]:
-    """A policy or a manner at another step, or at the step whose compensation has it; an earlier source."""
+    """A policy or a manner at another step, or between a step and its compensation; an earlier source."""
     for index, line in enumerate(lines):
         move = line.move
         if isinstance(move, Run) and names_of(move.workflow) and isinstance((move.workflow or {}).get("steps"), list):
@@ -342,9 +342,12 @@ def _moved(document: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
                 moved = without(document, (*place, key))
                 yield with_value(moved, ("workflow", "steps", other, key), step[key])
         undo = step.get("compensation")
-        for key in (key for key in (undo if isinstance(undo, Mapping) else ()) if key != "action" and key not in step):
-            own = without(document, (*place, "compensation"))
-            yield with_value(own, (*place, key), undo[key])
+        if isinstance(undo, Mapping):
+            for key in (key for key in undo if key != "action" and key not in step):
+                yield with_value(without(document, (*place, "compensation")), (*place, key), undo[key])
+                yield with_value(without(document, (*place, "compensation", key)), (*place, key), undo[key])
+            for key in (key for key in step if key in ("timeout", "retries") and key not in undo):
+                yield with_value(without(document, (*place, key)), (*place, "compensation", key), step[key])
         sources = step.get("depends_on")
         for entry, connection in enumerate(sources if isinstance(sources, list) else ()):
             for source in (name for name in names[:rank] if name != source_of(connection)):

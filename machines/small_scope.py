@@ -102,6 +102,8 @@ def _starts(lines: Program, executions: Sequence[str]) -> Iterator[Run]:
 
 def _own_moves(lines: Program, executions: Sequence[str]) -> list[Move]:
     """The moves that are there but starts, as if about the first execution; also as if about its first step."""
+    if not executions:
+        return []  # no start came to anything
     first = executions[0]
     told: dict[str, Move] = {}
     for line in lines:

@@ -275,6 +275,26 @@ class TestOneForm:
         small = minimise(case, MUTANTS["deadline_starts_anew"].plant())
         assert [line.move for line in small.lines] == [Run({**ONE, "timeout": 1}), Crash("after")]
 
+    def test_the_same_moves_may_break_another_invariant_of_the_clause(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("machines.minimise._DISTURBANCES", 0)
+        monkeypatch.setattr("machines.minimise.others", lambda *_, **__: ())  # it is not they who lead there
+        failing = {**STEP, "id": "b", "output_schema": {"required": [""]}}
+        twice = {"retries": {"max_attempts": 2}}
+        bug, undo = "tried_as_often_as_its_step", {"action": "undo"}
+        made = []
+        for step in ({"compensation": undo, **twice}, {"compensation": {**undo, **twice}}):
+            workflow = {"id": "w", "steps": [{**STEP, **step}, failing]}
+            start = Run(workflow, {}, {"a": "instant", "b": "instant"})
+            case = case_of(bug, *program(start, Fail("x1/a!", "RuntimeError", "failed")), slots=1)
+            made.append((case.invariant, minimise(case, MUTANTS[bug].plant())))
+        (many, one), (few, other) = made
+        assert (many, few) == ("no_attempt_too_many", "no_attempt_too_few")
+        assert one.lines == other.lines
+        assert one.invariant == few
+
+    def test_without_an_execution_there_are_other_programs_too(self) -> None:
+        assert list(others(program(Run(ONE), Cancel("x1")), [], definitions=False))
+
     def test_a_latency_that_nobody_asks_for_is_not_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lengths: set[int] = set()
 
