@@ -39,6 +39,7 @@ SAMPLE = (
     "last_come_first_served",
     "late_subscriber_waits",
     "launched_after_the_cancel",
+    "listeners_are_left_behind",
     "null_is_no_output",
     "one_failed_compensation_is_none",
     "paused_is_not_driven",

@@ -17,6 +17,7 @@ from machines.mutants import (
     retries,
     rollback,
     service,
+    shutdowns,
     slots,
     values,
 )
@@ -27,7 +28,7 @@ __all__ = ["CLASSES", "EXEMPT", "MUTANTS", "Edit", "Mutant", "PlantingError", "t
 
 _GROUPS: Final = (
     *(order, values, rollback, cancellation, pausing, retries, slots),
-    *(journal, recovery, notifications, reports, definitions, service),
+    *(journal, recovery, notifications, reports, definitions, service, shutdowns),
 )
 """A module for each class of bugs; a class has its module's name."""
 

@@ -43,4 +43,19 @@ MUTANTS: Final = (
         (Edit("engine.definition", "if (used, user) in wrong:", "if used == user and wrong:"),),
         "fission/fission-workflows#42",
     ),
+    Mutant(
+        "conditions_lost_in_conversion",
+        "converted_as_it_is",
+        "D2",
+        "A graph is converted to steps without the conditions of its connections.",
+        (
+            Edit(
+                "engine.graph",
+                'append(source if plain else {"source": source, "condition": arrow.condition})',
+                "append(source if plain or arrow.condition else {})",
+            ),
+        ),
+        "camunda/camunda#19634",
+        machines=("definitions",),
+    ),
 )
