@@ -172,10 +172,8 @@ class State:
         return status
 
     def roots(self) -> list[int]:
-        """The steps without incoming connections, in the order of definition."""
-        steps = self.workflow.steps
-        found = [index for index, incoming in enumerate(self.workflow.incoming) if not incoming]
-        return sorted(found, key=lambda index: steps[index].position)
+        """The steps without incoming connections, in the order of definition: of them the topological one is that."""
+        return [index for index, incoming in enumerate(self.workflow.incoming) if not incoming]
 
     def scope(self, step: int | None = None) -> Mapping[str, Json]:
         """The names that references and conditions see (V1): the input as ``step`` sees it, and all outputs."""

@@ -246,8 +246,8 @@ def _opened(state: State, index: int) -> list[int]:
 def _advance(decision: Decision, wave: list[int], *, woken: bool = False) -> None:
     """Decide the steps whose connections are all decided, and those that follow (O1, O2); then the pause or the end.
 
-    ``woken``: they were decided before and wait to be made ready; a condition of a step's own is looked at again, as it
-    is decided when the step would start (V5).
+    ``woken``: they were decided before and wait to be made ready, or to be tried again; a condition of a step's own is
+    looked at again, as it is decided when the step would start (V5).
     """
     state = decision.state
     missing: dict[str, list[str]] = {}
@@ -256,6 +256,9 @@ def _advance(decision: Decision, wave: list[int], *, woken: bool = False) -> Non
         following: list[int] = []
         for index in wave:
             step = steps[index]
+            if index in state.retrying:  # its wait is over, and its parameters stay what they are
+                decision.ready.append(index)
+                continue
             runs = (woken and step.condition is None) or _join(decision, step)
             if runs and (state.status is not _RUNNING or _prepare(decision, step, missing)):
                 continue
@@ -323,13 +326,9 @@ def _prepare(decision: Decision, step: Step, missing: dict[str, list[str]]) -> b
 
 def _wake(decision: Decision) -> None:
     """After a resume or a recovery: all that waits becomes ready by it, in the order of definition (C3)."""
-    state, at = decision.state, decision.at
-    steps = state.workflow.steps
-    rested = [index for index, until in state.retrying.items() if until <= at]
-    decision.ready += rested
-    _advance(decision, sorted(state.open, key=lambda index: steps[index].position), woken=True)
-    if rested and state.active:
-        decision.ready.sort(key=lambda index: steps[index].position)
+    state, steps = decision.state, decision.state.workflow.steps
+    rested = [index for index, until in state.retrying.items() if until <= decision.at]
+    _advance(decision, sorted([*rested, *state.open], key=lambda index: steps[index].position), woken=True)
 
 
 def _unwind(decision: Decision) -> None:
