@@ -59,8 +59,25 @@ MUTANTS: Final = (
         "F1",
         "A resume makes a step that waits for its next attempt ready at once.",
         (
-            Edit(_CORE, "for index, until in state.retrying.items() if until <= at]", "for index in state.retrying]"),
+            Edit(
+                _CORE,
+                "for index, until in state.retrying.items() if until <= decision.at]",
+                "for index in state.retrying]",
+            ),
             Edit(_CORE, "if state.retrying.get(index, at) > at:", "if False:"),
+        ),
+    ),
+    Mutant(
+        "retries_first_after_a_resume",
+        "waited_for_its_turn",
+        "C3",
+        "After a resume, what waits to be tried again starts before what never started.",
+        (
+            Edit(
+                _CORE,
+                "sorted([*rested, *state.open], key=lambda index: steps[index].position)",
+                "[*rested, *sorted(state.open, key=lambda index: steps[index].position)]",
+            ),
         ),
     ),
     Mutant(
