@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from machines.case import Case
-from machines.moves import Move, Run, to_json
+from machines.moves import Convert, Move, Run, to_json
 from machines.parts import names_of, source_of
 from model.judge import Violation
 
@@ -46,9 +46,10 @@ def _told(move: Move, names: dict[str, str]) -> str:
     document = to_json(move)
     about = document.get("gate") or document.get("execution") or ""
     words = [type(move).__name__, *("/".join(_called(part, names) for part in about.split("/")) for _ in about[:1])]
-    if isinstance(move, Run) and move.workflow is not None:
-        words += ["broken"] * bool(move.faults)
-        words += _shape(move.workflow, names)
+    definition = move.workflow if isinstance(move, Run) else move.graph if isinstance(move, Convert) else None
+    if definition is not None:
+        words += ["broken"] * bool(document["faults"])
+        words += _shape(definition, names)
     return " ".join(words)
 
 

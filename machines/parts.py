@@ -1,7 +1,7 @@
 """What a case is made of, and the case without each single part: what "nothing can go" is said of.
 
-Rule 1: the parts of a case are its moves; the steps and the connections of the workflows that it runs; the arguments
-of its moves; the deviations of its tapes.
+Rule 1: the parts of a case are its moves; the steps and the connections of the workflows that it runs or converts; the
+arguments of its moves; the deviations of its tapes.
 Rule 2: an argument is a field of a move that is not at its default, or a member of an object or a list inside of one,
 at any depth. It goes when the field is back at its default, or the member is left out. Without these nothing works,
 so they are no arguments: a field without a default, the ids and actions of steps, the ends of connections.
@@ -28,6 +28,8 @@ STEPS: Final = ("steps", "nodes")
 """What stands in these is a step."""
 CONNECTIONS: Final = ("depends_on", "connections")
 """What stands in these is a connection."""
+DEFINITIONS: Final = ("workflow", "graph")
+"""Arguments that are definitions: of a start, and of a conversion."""
 _KEEP: Final = frozenset({"id", "action", "config", "source", "target", *STEPS, *CONNECTIONS})
 """Keys without which nothing works, and those that hold parts of their own."""
 
@@ -116,11 +118,10 @@ def _parts_of(move: Move, document: Mapping[str, Json]) -> Iterator[tuple[Kind, 
             plain.add(part.name)
         elif default is not MISSING and part.name != "workflow":
             yield "argument", part.name, {**document, part.name: default}
-    workflow = document.get("workflow")
-    if isinstance(workflow, dict):
-        for name in (names := names_of(workflow)):
+    for key in DEFINITIONS:
+        for name in (names := names_of(document.get(key))):
             if len(names) > 1:  # a workflow has steps
-                yield "step", f"step {name}", {**document, "workflow": without_steps(workflow, [name])}
+                yield "step", f"step {name}", {**document, key: without_steps(document[key], [name])}
     for path in paths(document):
         if len(path) > 1 and path[0] not in plain and path[-1] not in _KEEP and path[-2] not in STEPS:
             kind: Kind = "connection" if path[-2] in CONNECTIONS else "argument"
@@ -129,7 +130,7 @@ def _parts_of(move: Move, document: Mapping[str, Json]) -> Iterator[tuple[Kind, 
 
 def _in_words(document: Json, path: Path) -> str:
     """Where a part of a move is, in words."""
-    if path[0] != "workflow":
+    if path[0] not in DEFINITIONS:
         return ".".join(map(str, path))
     if path[1] in STEPS:
         step, (*before, last) = at(document, path[:3]), path[3:]

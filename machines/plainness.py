@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 
 from machines.case import Line
 from machines.moves import MOVES, Move, to_json
-from machines.parts import CONNECTIONS, STEPS, paths
+from machines.parts import CONNECTIONS, DEFINITIONS, STEPS, paths
 from machines.tape import LATENCIES, TICK, Tape
 
 Json: TypeAlias = Any
@@ -65,7 +65,7 @@ def _parts(document: Mapping[str, Json], defaults: Mapping[str, Json]) -> list[s
     """The kinds of the parts that a move has."""
     found = []
     for name, value in document.items():
-        if name in defaults and value != defaults[name]:
+        if name in (*defaults, *DEFINITIONS) and value != defaults.get(name):
             places = list(paths(value, (name,)))
             found += [] if places else ["argument"]
             for path in places:

@@ -1,4 +1,4 @@
-"""A start said in a simpler way: with fewer steps, as steps instead of a graph, without a draft.
+"""A start said in a simpler way: with fewer steps, as steps instead of a graph, without a draft; so a conversion.
 
 Rule 1: like ``machines.rewriting``, this knows nothing of what violates; whatever comes of it is tried.
 """
@@ -10,23 +10,30 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from machines.case import Line
-from machines.moves import AddStep, Connect, Manner, Move, Run
+from machines.moves import AddStep, Connect, Convert, Manner, Move, Run
 from machines.parts import names_of, without_steps
 
 Json: TypeAlias = Any
 
 
 def halves(move: Move) -> Iterator[Move]:
-    """The start of a graph as steps, and of workflows with fewer steps, many at a time first."""
-    if isinstance(move, Run) and move.workflow is not None and (names := names_of(move.workflow)):
-        if move.workflow.get("nodes") and not move.faults:
+    """The start of a graph as steps; and of workflows, or their conversion, with fewer steps, many at a time first."""
+    if isinstance(move, Run) and move.workflow is not None:
+        if names_of(move.workflow) and move.workflow.get("nodes") and not move.faults:
             yield replace(move, workflow=_as_steps(move.workflow))
-        size = len(names) // 2
-        while size > 1:
-            for end in range(len(names), 0, -size):
-                if len(gone := names[max(end - size, 0) : end]) < len(names):  # a workflow has steps
-                    yield replace(move, workflow=without_steps(move.workflow, gone))
-            size //= 2
+        yield from (replace(move, workflow=smaller) for smaller in _with_fewer_steps(move.workflow))
+    elif isinstance(move, Convert):
+        yield from (replace(move, graph=smaller) for smaller in _with_fewer_steps(move.graph))
+
+
+def _with_fewer_steps(workflow: Mapping[str, Json]) -> Iterator[dict[str, Json]]:
+    names = names_of(workflow)
+    size = len(names) // 2
+    while size > 1:
+        for end in range(len(names), 0, -size):
+            if len(gone := names[max(end - size, 0) : end]) < len(names):  # a workflow has steps
+                yield without_steps(workflow, gone)
+        size //= 2
 
 
 def undrafted(lines: Sequence[Line], index: int) -> list[Line] | None:

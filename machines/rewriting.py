@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from machines.case import Line
-from machines.moves import NO_JSON, Move, Run, from_json, misfits, to_json
+from machines.moves import NO_JSON, Convert, Move, Run, from_json, misfits, to_json
 from machines.parts import (
     STEPS,
     Path,
@@ -84,6 +84,10 @@ def changed(line: Line, document: Mapping[str, Json]) -> Line:
 
 def with_steps_renamed(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
     """The steps of a workflow called a, b, c in the order of definition; and two of them exchanged."""
+    for index, line in enumerate(lines):
+        if isinstance(line.move, Convert):
+            plain = dict(zip(names_of(line.move.graph), NAMES, strict=False))
+            yield replaced(lines, index, replace(line, move=replace(line.move, graph=_renamed(line.move.graph, plain))))
     runs = [index for index, line in enumerate(lines) if isinstance(line.move, Run)]
     for run, execution in itertools.zip_longest(runs, executions[: len(runs)]):
         names = names_of(to_json(lines[run].move)["workflow"])

@@ -21,6 +21,7 @@ from machines.moves import (
     AddStep,
     Cancel,
     Connect,
+    Convert,
     Crash,
     Elapse,
     Fail,
@@ -295,6 +296,7 @@ class TestOneForm:
     def test_without_an_execution_there_are_other_programs_too(self) -> None:
         assert list(others(program(Run(ONE), Cancel("x1")), [], definitions=False))
 
+    @pytest.mark.unmeasured
     def test_a_latency_that_nobody_asks_for_is_not_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lengths: set[int] = set()
 
@@ -350,6 +352,22 @@ class TestNothingCanGo:
             Run(ONE, manners={"a": "stubborn"}),
             Cancel("x1"),
             Cancel("x1"),
+        ]
+
+    def test_a_conversion_keeps_the_nodes_that_it_needs(self) -> None:
+        nodes = [{"id": f"n{rank}", "config": {"action": "work"}} for rank in range(5)]
+        arrows = [{"source": "n0", "target": "n4"}, {"source": "n1", "target": "n3", "condition": "input.a == 1"}]
+        large = Convert({"id": "w", "nodes": nodes, "connections": arrows})
+        case = case_of("conditions_lost_in_conversion", *program(large, Elapse(1.0)))
+        small = minimise(case, MUTANTS["conditions_lost_in_conversion"].plant())
+        assert [line.move for line in small.lines] == [
+            Convert(
+                {
+                    "id": "w",
+                    "nodes": [{"id": "a", "config": {"action": "work"}}, {"id": "b", "config": {"action": "work"}}],
+                    "connections": [{"source": "a", "target": "b", "condition": "1"}],
+                }
+            )
         ]
 
     def test_a_draft_becomes_a_workflow(self) -> None:
@@ -439,7 +457,10 @@ def test_a_fingerprint_knows_no_values() -> None:
     longer = replace(first, lines=(*first.lines, *program(Finish("x1/a"))))
     assert fingerprint(longer) == ("K1", "Run []", "Cancel 2", "Cancel 2", "Finish 2/1")
     whole = replace(
-        first, lines=program(Run({**TWO, "timeout": 3}), Run(GRAPH), Run(None), Elapse(), Run(ONE, faults=["id"]))
+        first,
+        lines=program(
+            Run({**TWO, "timeout": 3}), Run(GRAPH), Run(None), Elapse(), Run(ONE, faults=["id"]), Convert(GRAPH)
+        ),
     )
     assert fingerprint(whole) == (
         "K1",
@@ -448,5 +469,6 @@ def test_a_fingerprint_knows_no_values() -> None:
         "Run",
         "Elapse",
         "Run broken []",
+        "Convert [] [timeout] connections",
     )
     assert fingerprint(replace(first, clause="K2")) != fingerprint(first)
