@@ -31,6 +31,8 @@ _NAMES: Final = ("a-1", "list", "ä", "0")
 """Ids that CEL cannot spell, or takes for something else."""
 _BARE: Final = re.compile(r"""(?<![\w.{'"])a(?=[.\[])""")
 """The step ``a`` in a condition."""
+_REFERRED: Final = re.compile(r"(?<=\$\{)a(?=[.}])")
+"""The step ``a`` in a reference."""
 
 
 def _with_nulls(whole: dict[str, Json]) -> None:
@@ -119,7 +121,7 @@ def _renamed(step: dict[str, Json], name: str) -> dict[str, Json]:
     """The step, with ``a`` called otherwise: in conditions it then stands as a reference."""
     for each in _conditioned([step]):
         each["condition"] = _BARE.sub(f"${{{name}}}", each["condition"])
-    step = _referring(step, "${a.", f"${{{name}.")
+    step = _referring(step, name)
     for rank, entry in enumerate(step.get("depends_on", ())):
         if entry == "a":
             step["depends_on"][rank] = name
@@ -128,9 +130,9 @@ def _renamed(step: dict[str, Json], name: str) -> dict[str, Json]:
     return {**step, "id": name} if step["id"] == "a" else step
 
 
-def _referring(value: Json, old: str, new: str) -> Json:
+def _referring(value: Json, name: str) -> Json:
     if isinstance(value, str):
-        return value.replace(old, new)
+        return _REFERRED.sub(name, value)
     if isinstance(value, dict):
-        return {key: _referring(item, old, new) for key, item in value.items()}
-    return [_referring(item, old, new) for item in value] if isinstance(value, list) else value
+        return {key: _referring(item, name) for key, item in value.items()}
+    return [_referring(item, name) for item in value] if isinstance(value, list) else value

@@ -48,7 +48,7 @@ _BAD_WORK: Final = (
     Bad("parameters", {"x": "${}"}, ".x"),
     Bad("parameters", {"deep": {"er": ["${nobody.n}"]}}, ".deep.er[0]", "nobody"),
     Bad("parameters", {"x": "text and ${nobody.n}"}, ".x", "nobody"),
-    *(Bad("action", value) for value in ("", 7, None)),
+    *(Bad("action", value) for value in ("", 7, None, ["work"], {"work": 1})),
     Bad("action", "nothing", "", "nothing"),
 )
 """What may be wrong with an action, a step's or a compensation's."""

@@ -33,6 +33,8 @@ _DEFAULT: Final = {"max_attempts": 3}
 _LONG: Final = {"max_attempts": 2, "initial_interval": 90}
 _BRIEF: Final = {"max_attempts": 2, "initial_interval": 4, "max_interval": 0.5}
 _PATIENT: Final = {"max_attempts": 3, "initial_interval": 0.5, "backoff": 3, "max_interval": 1}
+_STEEP: Final = {"max_attempts": 4, "initial_interval": 0.5, "backoff": 1e200, "max_interval": 0.5}
+_STEEP_AT_ONCE: Final = {**_STEEP, "initial_interval": 0}
 _AT_ONCE: Final = {"max_attempts": 2, "initial_interval": 0}
 
 _TROUBLE: Final[Sequence[Mapping[str, Json]]] = table(
@@ -44,6 +46,8 @@ _TROUBLE: Final[Sequence[Mapping[str, Json]]] = table(
     (40, {"timeout": 2}),
     (24, {"retries": _AT_ONCE, "timeout": 1}),
     (12, {"retries": _PATIENT}),
+    (3, {"retries": _STEEP, "timeout": 1}),
+    (2, {"retries": _STEEP_AT_ONCE, "timeout": 1}),
     (12, {"retries": _RETRY, "continue_on_error": True}),
     (20, {"timeout": 1, "continue_on_error": True}),
 )
@@ -74,6 +78,7 @@ _DATA: Final[Sequence[Mapping[str, Json]]] = table(
     (8, {"parameters": {"x": "${input.late}"}}),
     (3, {"parameters": {"first": "${FROM.n.0}", "more": "at ${FROM.n.1.m}"}}),
     (6, {"parameters": {"far": ["${FAR.n}"]}}),
+    (3, {"parameters": {"x": "${FROM}"}}),
     (3, {"parameters": {"x": 1}, "input_schema": {"properties": {"x": {"type": "string"}}}}),
     (2, {"parameters": {"x": "${FROM.nowhere}"}}),
 )

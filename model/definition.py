@@ -33,7 +33,7 @@ class Retries:
         try:
             return float(min(self.initial_interval * self.backoff ** (attempt - 1), self.max_interval))
         except OverflowError:
-            return float(self.max_interval)
+            return float(self.max_interval) if self.initial_interval else 0.0
 
 
 @dataclass(frozen=True, slots=True)

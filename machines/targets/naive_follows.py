@@ -113,8 +113,12 @@ class Prospect:
         elif final or number >= policy.get("max_attempts", 1):
             yield f"{word}Failed", {"step": name, "attempt": number, "error": error}
         else:
-            wait = policy.get("initial_interval", 1) * policy.get("backoff", 2) ** (number - 1)
-            wait = min(wait, policy.get("max_interval", 60))
+            longest = policy.get("max_interval", 60)
+            try:
+                wait = policy.get("initial_interval", 1) * policy.get("backoff", 2) ** (number - 1)
+            except OverflowError:  # of two floats; of two ints the product is exact
+                wait = longest if policy.get("initial_interval", 1) else 0
+            wait = min(wait, longest)
             yield f"{word}Retrying", {"step": name, "attempt": number, "error": error, "wait": wait}
 
     def _failure(self, name: str, attempt: Attempt | None) -> tuple[Json, bool]:
