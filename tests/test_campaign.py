@@ -123,6 +123,7 @@ def test_a_chunk_says_whether_there_is_a_swarm() -> None:
     assert searcher._machine("lifecycle", swarm=True) is searcher._machine("lifecycle", swarm=True)
 
 
+@pytest.mark.unmeasured
 def test_a_planted_bug_is_found_minimised_and_replayed(planted: Path) -> None:
     searcher = Searcher(Plan(1, target="planted_bugs:Liar"))
     report = searcher.run(chunk())
@@ -136,6 +137,7 @@ def test_a_planted_bug_is_found_minimised_and_replayed(planted: Path) -> None:
     assert replay(case, builtin).status == 0
 
 
+@pytest.mark.unmeasured
 def test_what_is_well_known_is_only_counted(planted: Path) -> None:
     searcher = Searcher(Plan(1, target="planted_bugs:Liar"))
     first = searcher.run(chunk())
@@ -295,6 +297,7 @@ def test_a_case_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
 # A campaign
 
 
+@pytest.mark.unmeasured
 def test_a_sound_engine_gives_no_failure(tmp_path: Path) -> None:
     seen: list[int] = []
     plan = Plan(3, cases=40, workers=2, directory=tmp_path, lifetime=1)

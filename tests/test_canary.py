@@ -132,6 +132,7 @@ class TestTheMutants:
 
 
 class TestPlanting:
+    @pytest.mark.unmeasured
     def test_the_clean_engine_is_not_touched(self) -> None:
         program = [*PROGRAM, *AFTERWARDS]
         clean = [load_target(name) for name in dict.fromkeys(mutant.clean for mutant in MUTANTS.values())]
@@ -161,17 +162,20 @@ class TestTheHunt:
         assert found.sentence
         assert case_of(found).clause == MUTANTS[name].clause
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("name", SAMPLE)
     def test_the_bug_is_at_fault_and_not_the_case(self, name: str, caught: dict[str, Catch]) -> None:
         case = case_of(catch(name, caught))
         assert replay(case).status == 1
         assert replay(case, load_target(MUTANTS[name].clean)).status == 0, "the clean engine breaks on it too"
 
+    @pytest.mark.unmeasured
     def test_is_the_same_hunt_again(self, caught: dict[str, Catch]) -> None:
         name = "cancelled_attempt_fails"
         first, again = catch(name, caught), hunt.hunt(MUTANTS[name], 0, cases=ENOUGH)
         assert replace(first, cpu_seconds=0) == replace(again, cpu_seconds=0)
 
+    @pytest.mark.unmeasured
     def test_gives_up_on_an_engine_without_a_bug(self, monkeypatch: pytest.MonkeyPatch) -> None:
         mutant = MUTANTS["cancelled_attempt_fails"]
         clean = replace(mutant, name="clean", edits=(replace(mutant.edits[0], new=mutant.edits[0].old),))
@@ -203,6 +207,7 @@ class TestTheHunt:
 
 
 class TestTheCommand:
+    @pytest.mark.unmeasured
     def test_catches_keeps_and_replays(self, tmp_path: Path) -> None:
         out, kept = tmp_path / "report.json", tmp_path / "kept"
         names = ("one_number_for_a_batch", "begun_before_it_is_durable")
@@ -228,6 +233,7 @@ class TestTheCommand:
         assert "1 mutant of 1 invariant: 0 caught, 1 not; 7 cases" in done.output
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.unmeasured
     def test_a_case_with_another_history_elsewhere_is_none(self, tmp_path: Path, caught: dict[str, Catch]) -> None:
         found = catch("cancelled_attempt_fails", caught)
         other = replace(found, case=to_text(replace(case_of(found), digest="0" * 64)))

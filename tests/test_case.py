@@ -258,6 +258,7 @@ def test_an_order_that_is_not_needed_goes() -> None:
     assert all(not line.tape.order for line in small.lines)
 
 
+@pytest.mark.unmeasured
 def test_an_order_that_is_needed_is_marked() -> None:
     run = Run(ONE, manners={"a": "instant"})
     case = lie(run, Elapse(1.0), Cancel("x1"), factory=OutOfTurn, tapes={2: Tape(order=bytes([1] * 32))})
@@ -276,6 +277,7 @@ def test_a_case_that_is_not_violated_stays_as_it_is() -> None:
     assert minimise(case, BuiltinTarget) == case
 
 
+@pytest.mark.unmeasured
 def test_a_long_program_becomes_a_short_one() -> None:
     graph = {
         "id": "w",
@@ -311,6 +313,7 @@ def test_a_long_program_becomes_a_short_one() -> None:
     assert minimise(small, Liar) == small
 
 
+@pytest.mark.unmeasured
 def test_a_program_that_breaks_another_clause_is_no_smaller_one() -> None:
     case = lie(Run(ONE), Elapse(1.0), Cancel("x1"), Cancel("x1"), factory=LiarAndForgetful)
     small = minimise(case, LiarAndForgetful)
@@ -319,6 +322,7 @@ def test_a_program_that_breaks_another_clause_is_no_smaller_one() -> None:
     assert replay(small, LiarAndForgetful).status == 1
 
 
+@pytest.mark.unmeasured
 def test_a_draft_becomes_a_workflow() -> None:
     case = lie(
         AddStep({"id": "a", "action": "work"}, "instant"),

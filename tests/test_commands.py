@@ -187,6 +187,7 @@ def test_the_same_seed_finds_the_same(place: Path) -> None:
     assert told["wall_seconds"] > 0
 
 
+@pytest.mark.unmeasured
 def test_an_error_of_the_harness_is_said_to_be_one(place: Path) -> None:
     found = lockstep(
         place, "fuzz", "--cases", "10", "--workers", "1", "--target", "planted_commands:Crashing", "--json", "out.json",
@@ -216,6 +217,7 @@ def test_a_workflow_of_ones_own(place: Path) -> None:
     assert told["reach"]["step RUNNING -> COMPLETED"] > 6
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_search_that_is_interrupted_tells_what_it_has(place: Path, number: signal.Signals) -> None:
     arguments = ("--workers", "2", "--seed", "3", "--json", "out.json", "--target", "planted_commands:Liar")

@@ -80,6 +80,7 @@ class Forgetful(BuiltinTarget):
         super().open(type(ports)(ports.loop, changed, ports.record, ports.max_concurrent_steps, ports.nemesis))
 
 
+@pytest.mark.unmeasured
 def test_what_does_not_recover_is_kept_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("machines.targets.sqlite.sqlite", Forgetful)
     found = tally(PAIR)

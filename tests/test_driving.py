@@ -38,6 +38,7 @@ def played(machine: str, cases: int, corpus: Corpus | None = None, way: Way | No
 
 
 class TestDriver:
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("machine", MACHINES)
     def test_the_same_seed_makes_the_same_cases(self, machine: str) -> None:
         corpora = Corpus(), Corpus()
@@ -108,6 +109,7 @@ class TestDriver:
 class TestBothFrontEnds:
     """Rules, preconditions and ranges are declared once: both reach the same about as often."""
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("machine", MACHINES)
     def test_play_the_same_moves(self, machine: str) -> None:
         plays: list[Counter[str]] = [Counter(), Counter()]
@@ -174,6 +176,7 @@ class TestTheCommand:
         assert "missed with" not in said.out
         assert said.err.startswith(f"left out: {corpus / 'bad.json'}: not JSON")
 
+    @pytest.mark.unmeasured
     def test_what_it_finds_is_kept_small_and_replays(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         target = target_name(MUTANTS["cancelled_twice"])
         assert lockstep("drive", "--target", target, "--dir", str(tmp_path), "--cases", "500") == 1

@@ -27,6 +27,7 @@ def carried_out(*arguments: str | Path) -> int:
     return status
 
 
+@pytest.mark.unmeasured
 def test_the_same_case_makes_the_same_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = ("--cases", "16", "--processes", "2", "--hash-seeds", "2", "--python", sys.executable)
     assert carried_out(*few, "--dir", tmp_path / "exact") == 0
@@ -171,6 +172,7 @@ def test_an_environment_that_cannot_be_built_says_why(tmp_path: Path) -> None:
 # Where the fresh ones come from
 
 
+@pytest.mark.unmeasured
 def test_a_fresh_case_against_a_planted_bug_may_fail() -> None:
     for case in fresh_ones(0, repeat("machines.mutants:rolled_back_by_definition"), moves=12):
         if case.clause != NOTHING:

@@ -278,6 +278,7 @@ def test_an_engine_that_nobody_of_the_model_has_seen_keeps_the_contract() -> Non
 # The command
 
 
+@pytest.mark.unmeasured
 def test_the_command_says_that_nothing_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reports = []
     for workers in (1, 2):
@@ -293,6 +294,7 @@ def test_the_command_says_that_nothing_is_left(tmp_path: Path, capsys: pytest.Ca
     assert reports[0]["smallest"] is None
 
 
+@pytest.mark.unmeasured
 def test_the_command_stops_at_the_smallest_violation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.json"
     given = ("--steps", "3", "--policies", "tolerated", "--troubles", "1", "--punctual", "--workers", "1")

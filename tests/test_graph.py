@@ -161,6 +161,7 @@ def test_what_is_no_graph_is_refused() -> None:
         graph_to_steps([])
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("refers_to", ["first", "before last", "half"])
 def test_a_chain_of_many_steps_is_an_ordinary_workflow(refers_to: str) -> None:
     count = 20_000

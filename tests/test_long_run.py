@@ -87,6 +87,7 @@ class TestFrontEnds:
             assert carry_out(case.lines, builtin, case.max_concurrent_steps).digest == case.digest
         assert 4 <= len(first.again) <= 6
 
+    @pytest.mark.unmeasured
     def test_what_the_fast_driver_finds_is_made_small(self) -> None:
         target = target_name(MUTANTS["cancelled_twice"])
         report = Searcher(Plan(1, target=target, fast=True)).run(fast(2000))
@@ -103,6 +104,7 @@ class TestFrontEnds:
         again = searcher.run(Chunk("lifecycle", 1, 10, swarm=False))
         assert again.news == 0
 
+    @pytest.mark.unmeasured
     def test_both_search_in_a_campaign(self, tmp_path: Path) -> None:
         totals = Campaign(Plan(3, cases=300, fast=True, again=20, directory=tmp_path)).run()
         assert totals.troubles == {}
