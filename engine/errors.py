@@ -14,6 +14,7 @@ __all__ = [
     "EngineClosedError",
     "ExecutionTimeoutError",
     "Fault",
+    "InputError",
     "JournalError",
     "MissingInputError",
     "StepTimeoutError",
@@ -64,6 +65,14 @@ class ValidationError(WorkflowError):
     def __str__(self) -> str:
         """The step, then every ``path: problem``."""
         return f"step {self.step!r} is not valid: {'; '.join(self.faults)}"
+
+
+class InputError(ValidationError):
+    """What is given to a start or a resume is no JSON object (D5); it stands in the place of ``step``."""
+
+    def __str__(self) -> str:
+        """What was given, then every ``path: problem``."""
+        return f"{self.step} is not valid: {'; '.join(self.faults)}"
 
 
 class StepTimeoutError(WorkflowError):

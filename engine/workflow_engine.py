@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from engine.definition import parse_workflow
 from engine.driver import Action, Driver
-from engine.errors import EngineClosedError, JournalError, ValidationError
+from engine.errors import EngineClosedError, InputError, JournalError
 from engine.messages import Begin, Cancel, ExecutionCreated, Json, Pause, Resume
 from engine.slots import Slots
 from engine.state import Report, State, report
@@ -94,7 +94,7 @@ class WorkflowEngine:
 
         Raises:
             DefinitionError: the definition is refused, with all its faults (D3).
-            ValidationError: the input is not a JSON object.
+            InputError: the input is no JSON object (D5).
             JournalError: it could not be journaled, or there is such an execution already; this has not happened.
             EngineClosedError: this engine was closed.
         """
@@ -130,7 +130,7 @@ class WorkflowEngine:
         """Go on after a pause, with new inputs merged into the old ones (P2). Returns whether it was accepted.
 
         Raises:
-            ValidationError: the inputs are not a JSON object.
+            InputError: the inputs are no JSON object (D5).
             UnknownExecutionError: there is no such execution (K1).
             JournalError: it could not be journaled, and has not happened.
         """
@@ -278,8 +278,8 @@ def _object(name: str, value: Json) -> dict[str, Json]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ValidationError(name, ("not a JSON object",))
+        raise InputError(name, ("$: not a JSON object",))
     if faults := json_faults(value):
-        raise ValidationError(name, faults)
+        raise InputError(name, faults)
     private: dict[str, Json] = fresh(value)
     return private

@@ -7,29 +7,14 @@ Rule 2: a gate is opened by a move, by way of a latency; whoever waits there kno
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from machines.loop import SimulatedLoop
 from machines.moves import OUTPUT, Json, Manner
+from machines.oddities import made, odd_output
 from machines.target import Call
 from model.history import Began, Ended, Entry, Interrupted, Outcome
-
-
-def _pit(depth: int) -> Json:
-    return [_pit(depth - 1)] if depth else 1
-
-
-_ODD: Final[Mapping[Json, Callable[[], object]]] = {
-    "not JSON": object,
-    "no number": lambda: {"n": [math.nan]},
-    "a huge number": lambda: {"n": 10**309},
-    "half a letter": lambda: {"n": "\ud800"},
-    "no key": lambda: {"n": {1: 1}},
-    "a pit": lambda: _pit(101),
-}
-"""What JSON cannot hold, by the move's word for it."""
 
 How: TypeAlias = Literal["return", "raise", "yield"]
 
@@ -133,13 +118,14 @@ class Gates:
         call = gate.call
         if gate in self.waiting:
             self.waiting.remove(gate)
-        kind = value.get("$") if outcome == "returned" and isinstance(value, Mapping) else None
-        odd = kind in _ODD
-        shown = f"{kind}, which JSON cannot hold" if odd else value
+        odd = odd_output(value) if outcome == "returned" else None
+        shown = value if odd is None else f"{odd}, which JSON cannot hold"
         self._note(
-            Ended(self._loop.time(), call.execution, call.step, call.attempt, call.kind, outcome, shown, json=not odd)
+            Ended(
+                self._loop.time(), call.execution, call.step, call.attempt, call.kind, outcome, shown, json=odd is None
+            )
         )
-        return _ODD[kind]() if odd else value
+        return value if odd is None else made(odd)
 
     def tell(self, name: str, how: How, value: Json) -> None:
         """A move tells the oldest waiting action of this name how to end; that takes a latency to arrive."""

@@ -26,11 +26,6 @@ is first called, before anybody could await it (a compensation gives up as if ca
 OUTPUT: Final = {"n": 1}
 """What an action returns if nothing else was said."""
 
-NO_JSON: Final = tuple(
-    {"$": what} for what in ("not JSON", "no number", "a huge number", "half a letter", "no key", "a pit")
-)
-"""Each stands for an output that JSON cannot hold."""
-
 
 @dataclass(frozen=True, slots=True)
 class AddStep:

@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from machines.case import Line
-from machines.moves import NO_JSON, Convert, Move, Run, from_json, misfits, to_json
+from machines.moves import Convert, Move, Run, from_json, misfits, to_json
+from machines.oddities import NO_JSON
 from machines.parts import (
     STEPS,
     Path,

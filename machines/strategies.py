@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from hypothesis import strategies as st
 
-from machines.moves import NO_JSON, Cancel, Fail, Finish, Manner, Pause
+from machines.moves import Cancel, Fail, Finish, Manner, Pause
+from machines.oddities import NO_INPUT, NO_JSON
 from machines.tape import PLAIN, Tape
 
 Json: TypeAlias = Any
@@ -117,23 +118,23 @@ OUTPUTS: Final = st.sampled_from(
         *NO_JSON,
     )
 )
-INPUTS: Final = st.sampled_from(
-    (
-        {"a": 1, "n": 1},
-        {"a": 1, "n": 1},
-        {"a": 1, "n": 1, "b": {"c": 2}},
-        {"a": 1, "n": 1, "b": {"c": 2}, "late": 1},
-        {"a": 1, "n": 1, "b": {"c": 2}, "late": 1},
-        {"a": 1, "n": 1, "b": {"c": 2}, "late": None},
-        {"a": 0, "n": 2, "late": 0},
-        {"a": "${input.n}", "n": 0, "b": {"c": "${input.a}"}},
-        {},
-        {"a": 1, "n": 1, "b": {"c": 2}, "late": 1},
-    )
+_INPUTS: Final[tuple[Json, ...]] = (
+    {"a": 1, "n": 1},
+    {"a": 1, "n": 1},
+    {"a": 1, "n": 1, "b": {"c": 2}},
+    {"a": 1, "n": 1, "b": {"c": 2}, "late": 1},
+    {"a": 1, "n": 1, "b": {"c": 2}, "late": 1},
+    {"a": 1, "n": 1, "b": {"c": 2}, "late": None},
+    {"a": 0, "n": 2, "late": 0},
+    {"a": "${input.n}", "n": 0, "b": {"c": "${input.a}"}},
+    {},
+    {"a": 1, "n": 1, "b": {"c": 2}, "late": 1},
 )
-NEW_INPUTS: Final = st.sampled_from(
-    (None, {"late": 1}, {"a": 1, "n": 1, "b": {"c": 2}, "late": 1}, {"b": {"d": 3}}, {"a": 2}, {}, None)
+INPUTS: Final = st.sampled_from((*_INPUTS * 16, *NO_INPUT))
+_NEW_INPUTS: Final[tuple[Json, ...]] = (
+    *(None, {"late": 1}, {"a": 1, "n": 1, "b": {"c": 2}, "late": 1}, {"b": {"d": 3}}, {"a": 2}, {}, None),
 )
+NEW_INPUTS: Final = st.sampled_from((*_NEW_INPUTS * 12, *NO_INPUT))
 ERRORS: Final = st.sampled_from(("RuntimeError", "ValidationError", "TimeoutError", "RuntimeError", "CancelledError"))
 CALM: Final = st.sampled_from((False, True, True, False))
 INDEX: Final = st.integers(0, 7)

@@ -18,7 +18,7 @@ from machines.nemesis import Nemesis
 Json: TypeAlias = Any
 
 CAPABILITIES: Final = (
-    *("pause", "cancel", "subscribe", "recovery", "ownership", "shutdown", "conversion"),
+    *("pause", "cancel", "subscribe", "recovery", "ownership", "shutdown", "conversion", "odd_inputs"),
     *("retries", "timeouts", "compensation", "conditions", "schemas"),
 )
 """What a target can claim: first moves, then policies of a workflow."""

@@ -43,6 +43,7 @@ from machines.moves import (
     tell,
 )
 from machines.nemesis import Nemesis
+from machines.oddities import made, odd_input
 from machines.tape import PLAIN, TICK, Deviation, Tape
 from machines.target import CONNECTIONS, Connected, Converting, Ports, Recoverable, Target, TargetFactory, fitted
 from model.history import Closed, Crashed, Entry, Recorded, Reported, Rested, ShutDown, StoreFailed, digest
@@ -275,8 +276,8 @@ class World:
             case Pause(execution):
                 self._callers.ask("pause", execution, {}, lambda: self.target.pause(execution))
             case Resume(execution, inputs):
-                given = _copied(inputs)
-                self._callers.ask("resume", execution, {"inputs": inputs}, lambda: self.target.resume(execution, given))
+                given, told = self._given("inputs", inputs)
+                self._callers.ask("resume", execution, told, lambda: self.target.resume(execution, given))
             case Cancel(execution):
                 self._callers.ask("cancel", execution, {}, lambda: self.target.cancel(execution))
             case Run():
@@ -310,7 +311,7 @@ class World:
         return TICK if due is None else max(due - self.loop.time(), 0.0)
 
     def _run(self, move: Run) -> None:
-        workflow, manners, faults, given = move.workflow, move.manners, move.faults, dict(move.input)
+        workflow, manners, faults = move.workflow, move.manners, move.faults
         key = move.key if self.can(CONNECTIONS) else ""
         if workflow is None:
             if not self.draft:
@@ -320,11 +321,19 @@ class World:
         self.runs += 1
         workflow = fitted(workflow, self.target.capabilities)
         self._starts[self._callers.asks + 1] = (workflow, manners)
-        arguments = {"workflow": workflow, "input": given, **({"faults": list(faults)} if faults else {})}
+        mine = _copied(workflow)
+        its_input, told = self._given("input", dict(move.input))
+        arguments = {"workflow": workflow, **told, **({"faults": list(faults)} if faults else {})}
         arguments |= {"key": key} if key else {}
-        mine, its_input = _copied(workflow), _copied(given)
         self._handed.append((workflow, mine))
         self._callers.ask("start", None, arguments, lambda: self._start(mine, its_input, key))
+
+    def _given(self, name: str, value: Json) -> tuple[Json, dict[str, Json]]:
+        """What a target is handed as an input, and what is told of it."""
+        odd = odd_input(value)
+        if odd is None:
+            return _copied(value), {name: value}
+        return (made(odd), {name: value, "odd": True}) if self.can("odd_inputs") else ({}, {name: {}})
 
     def _convert(self, graph: Mapping[str, Json], faults: Sequence[str]) -> None:
         if not self.can("conversion"):

@@ -79,6 +79,11 @@ class Ask:
         return self.arguments.get("inputs") or {}
 
     @property
+    def odd(self) -> bool:
+        """Whether what it brings is no input (D5)."""
+        return bool(self.arguments.get("odd"))
+
+    @property
     def key(self) -> str:
         """What names a start, if anything."""
         return str(self.arguments.get("key", ""))

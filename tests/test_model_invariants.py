@@ -2788,6 +2788,31 @@ def a_broken_graph_is_converted(h: History, *, bad: bool) -> None:
     h.answered(ask, []) if bad else h.refused(ask, "DefinitionError", "nodes[0].id: wrong")
 
 
+# Inputs.
+
+NO_OBJECT = {"$": "a list"}
+
+
+@rejects("odd_input_is_named", "D5", "start (command 1) raised ValidationError: input: no, expected InputError")
+def a_start_is_refused_for_its_input_by_another_name(h: History, *, bad: bool) -> None:
+    ask = h.asked("start", None, workflow=workflow(step("a")), input=NO_OBJECT, odd=True)
+    h.refused(ask, "ValidationError" if bad else "InputError", "input: no")
+
+
+@rejects("odd_input_is_named", "D5", "was refused, but that it is for its inputs, and why, is not told in: no input")
+def a_resume_is_refused_for_what_is_not_said(h: History, *, bad: bool) -> None:
+    h.start(workflow(step("a")))
+    h.pause()
+    ask = h.asked("resume", inputs=NO_OBJECT, odd=True)
+    h.refused(ask, "InputError", "no input" if bad else "inputs: no object")
+
+
+@rejects("odd_input_is_named", "D5", "raised DefinitionError: no, expected InputError")
+def a_definition_is_refused_for_its_input(h: History, *, bad: bool) -> None:
+    ask = h.asked("start", None, workflow=workflow(step("a")), input=NO_OBJECT, odd=True)
+    h.refused(ask, *(("DefinitionError", "no") if bad else ("InputError", "input: no object")))
+
+
 def _name(story: Story) -> str:
     return story.tell.__name__
 

@@ -12,7 +12,6 @@ from hypothesis import seed
 from hypothesis.stateful import get_state_machine_test
 
 from machines.moves import (
-    NO_JSON,
     AddStep,
     Cancel,
     Connect,
@@ -29,6 +28,7 @@ from machines.moves import (
     Subscribe,
     Yield,
 )
+from machines.oddities import NO_INPUT, NO_JSON
 from machines.reach import (
     CUT_EARLY,
     CUT_SHORT,
@@ -261,6 +261,8 @@ PROGRAMS: dict[str, tuple[Move | tuple[Move, Tape], ...]] = {
     "an execution's own limit held a step back": (Run(workflow(step("a"), step("b"), max_concurrent_steps=1)),),
     "a condition that cannot be evaluated": (Run(workflow(step("a"), step("b", "a", condition="a.m == 1"))),),
     "an output that breaks its schema, or JSON": (Run(workflow(step("a"))), Finish("x1/a", NO_JSON[0])),
+    "a start is refused for its input": (Run(workflow(step("a")), NO_INPUT[0]),),
+    "a resume is refused for its inputs": (Run(workflow(step("a"))), Pause("x1"), Resume("x1", NO_INPUT[-1])),
     "a command to an unknown execution": (Pause("nobody"),),
     "a command not accepted in COMPLETED": (Run(workflow(step("a"))), Finish("x1/a"), Cancel("x1")),
     "a command not accepted in PARTIAL": (

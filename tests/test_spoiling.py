@@ -10,7 +10,8 @@ from engine.definition import parse_workflow
 from engine.errors import DefinitionError
 from machines.dressing import DRESSES, KINDS, dressed
 from machines.kinship import KIN, kin
-from machines.moves import NO_JSON, Fail, Finish, Manner, Move, Run, tell
+from machines.moves import Fail, Finish, Manner, Move, Pause, Resume, Run, tell
+from machines.oddities import NO_INPUT, NO_JSON
 from machines.questions import QUESTIONS, TEXTS, questions
 from machines.spoiling import BAD_IDS, BAD_SETTINGS, BAD_VALUES, MISSHAPEN, RINGS, UNSOUND, Spoilt, rings, unsound
 from machines.strategies import Drawn, as_graph, workflow_of
@@ -143,6 +144,13 @@ def test_what_json_cannot_hold_is_no_output(target: TargetFactory, output: dict[
         entry.event["error"] for entry in world.history if isinstance(entry, Recorded) and "error" in entry.event
     ][:1]
     assert error["type"] == "ValidationError"
+
+
+@BOTH
+@pytest.mark.parametrize("given", NO_INPUT)
+def test_what_is_no_object_is_no_input(target: TargetFactory, given: dict[str, str]) -> None:
+    world = play(target, Run(workflow(step("a")), given), Run(workflow(step("a"))), Pause("x1"), Resume("x1", given))
+    assert [entry.type for entry in world.history if isinstance(entry, Refused)] == ["InputError"] * 2
 
 
 @BOTH

@@ -18,9 +18,9 @@ from engine.driver import Action, ActionContext
 from engine.errors import (
     DefinitionError,
     EngineClosedError,
+    InputError,
     JournalError,
     UnknownExecutionError,
-    ValidationError,
 )
 from engine.journal import Journal, MemoryJournal
 from engine.messages import Event, ExecutionCreated, ExecutionEnded, StepCompleted, StepRetrying, StepStarted
@@ -268,20 +268,20 @@ def test_a_definition_that_is_refused_lists_all_its_faults_and_leaves_nothing(ru
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
-        ([1], "step 'input' is not valid: not a JSON object"),
-        ("text", "step 'input' is not valid: not a JSON object"),
-        ({"a": {1, 2}}, "step 'input' is not valid: $.a: is a set, which JSON does not have"),
-        ({1: 2}, "step 'input' is not valid: $: has the key 1, which is no text"),
+        ([1], "input is not valid: $: not a JSON object"),
+        ("text", "input is not valid: $: not a JSON object"),
+        ({"a": {1, 2}}, "input is not valid: $.a: is a set, which JSON does not have"),
+        ({1: 2}, "input is not valid: $: has the key 1, which is no text"),
     ],
 )
 def test_an_input_that_is_no_json_object_is_refused(run: Run, given: Any, fault: str) -> None:
     async def program(shop: Shop) -> None:
         async with shop.engine() as engine:
-            with pytest.raises(ValidationError) as refused:
+            with pytest.raises(InputError) as refused:
                 await engine.start_workflow(PAIR, given)
             assert str(refused.value) == fault
             execution = await engine.start_workflow(PAIR)
-            with pytest.raises(ValidationError, match="new_inputs"):
+            with pytest.raises(InputError, match="new_inputs"):
                 await engine.resume_execution(execution, given)
             assert (await engine.wait(execution))["status"] == "COMPLETED"
 

@@ -15,7 +15,6 @@ import pytest
 
 from machines import world as world_module
 from machines.moves import (
-    NO_JSON,
     AddStep,
     Cancel,
     Connect,
@@ -31,6 +30,7 @@ from machines.moves import (
     Subscribe,
     Yield,
 )
+from machines.oddities import NO_JSON
 from machines.tape import PLAIN, TICK, Deviation, Tape
 from machines.target import Call, Ports, immediate
 from machines.targets.builtin import BuiltinTarget, builtin

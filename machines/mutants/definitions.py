@@ -44,6 +44,19 @@ MUTANTS: Final = (
         "fission/fission-workflows#42",
     ),
     Mutant(
+        "a_list_comes_as_a_surprise",
+        "odd_input_is_named",
+        "D5",
+        "An input that is no object is refused with whatever error Python has for it.",
+        (
+            Edit(
+                "engine.workflow_engine",
+                'raise InputError(name, ("$: not a JSON object",))',
+                'raise TypeError(f"{name} must be an object")',
+            ),
+        ),
+    ),
+    Mutant(
         "conditions_lost_in_conversion",
         "converted_as_it_is",
         "D2",

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 from machines.target import CAPABILITIES, Call, Json, Ports, UnknownExecution
 from machines.targets.naive_definition import faults_of, steps_of
 from machines.targets.naive_follows import GOING, Attempt, Prospect, failed
-from machines.targets.naive_state import Stand, State
+from machines.targets.naive_state import Stand, State, is_json
 
 Key: TypeAlias = tuple[str, str]
 """An execution and one of its steps."""
@@ -33,8 +33,22 @@ class JournalError(Exception):
     """The journal cannot be written or read, or an execution was given up for that (J4)."""
 
 
+class InputError(Exception):
+    """Something is no input."""
+
+
 class DefinitionError(Exception):
     """A definition is refused, with every fault and its place (D3)."""
+
+
+def _check(name: str, value: object) -> None:
+    """Let nothing pass as an input that is none (D5)."""
+    if not isinstance(value, dict):
+        message = f"the {name}: an object is wanted"
+        raise InputError(message)
+    if not is_json(value):
+        message = f"the {name}: JSON has no such value"
+        raise InputError(message)
 
 
 class NaiveTarget:
@@ -302,6 +316,7 @@ class NaiveTarget:
         if faults := faults_of(workflow):
             lines = [fault.partition(": ") for fault in faults]
             raise DefinitionError("\n".join(f"- {words} (at {place or 'the whole'})" for place, _, words in lines))
+        _check("input", input_data)
         x = f"x{next(self._numbers)}"
         await self._write(x, "ExecutionCreated", {"workflow": deepcopy(workflow), "input": deepcopy(input_data)})
         self._drive(x)
@@ -326,6 +341,7 @@ class NaiveTarget:
 
     async def resume(self, execution: str, inputs: Json) -> bool:
         """Resume with new inputs."""
+        _check("inputs", {} if inputs is None else inputs)
         return await self._command(execution, "resume", inputs)
 
     async def cancel(self, execution: str) -> bool:

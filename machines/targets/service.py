@@ -69,7 +69,7 @@ class ServiceTarget(BuiltinTarget):
     """`engine.service.create_app`, asked as a server asks it."""
 
     name = "the built-in engine behind its service"
-    capabilities = frozenset({*CAPABILITIES, CONNECTIONS}) - {"ownership", "conversion"}
+    capabilities = frozenset({*CAPABILITIES, CONNECTIONS}) - {"ownership", "conversion", "odd_inputs"}
 
     def journal(self, ports: Ports, before: Observed | None) -> Observed:
         """Make the journal, or open it again after a crash."""

@@ -151,11 +151,12 @@ def unknown_is_refused(facts: Facts, entry: Answered) -> Iterator[str]:
 def known_is_answered(facts: Facts, entry: Refused) -> Iterator[str]:
     """K1: a command for a known execution is answered; UnknownExecutionError is for unknown ones.
 
-    JournalError, which says that the store failed, is `error_of_the_store`'s.
+    JournalError, which says that the store failed, is `error_of_the_store`'s, and InputError `odd_input_is_named`'s.
     """
     ask = facts.asks[entry.ask]
-    if ask.command == "start" or entry.type == "JournalError" or refused_by_the_closed(facts, entry):
-        return  # of a JournalError, others have something to say
+    told_elsewhere = entry.type == "JournalError" or (ask.odd and entry.type == "InputError")
+    if ask.command == "start" or told_elsewhere or refused_by_the_closed(facts, entry):
+        return
     if entry.type != "UnknownExecutionError" or None not in ask.phases:
         known = "a known" if None not in ask.phases else "an unknown"
         yield f"{ask} of {ask.execution}, {known} execution, raised {entry.type}: {entry.message}"

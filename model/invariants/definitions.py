@@ -24,7 +24,7 @@ def valid_definition_starts(facts: Facts, entry: Refused) -> Iterator[str]:
     """D3: a valid definition is not refused."""
     ask = facts.asks[entry.ask]
     excused = entry.type in {"JournalError", "KeyUsedError"} or refused_by_the_closed(facts, entry)
-    if ask.command == "start" and not ask.faults and not excused:
+    if ask.command == "start" and not (ask.faults or ask.odd or excused):
         yield f"{ask} raised {entry.type}: {entry.message}, but its workflow is valid"
 
 
@@ -33,6 +33,23 @@ def every_fault_is_named(facts: Facts, entry: Refused) -> Iterator[str]:
     """D3: a broken definition is refused with one DefinitionError: a line for each fault, with its place and words."""
     if not refused_by_the_closed(facts, entry):
         yield from _badly_refused(facts.asks[entry.ask], entry)
+
+
+@listens(Refused)
+def odd_input_is_named(facts: Facts, entry: Refused) -> Iterator[str]:
+    """D5: what is no input is refused with an InputError that names it, and says what is wrong with it.
+
+    That it starts and resumes nothing is for those who know what a start and a resume brought.
+    """
+    ask = facts.asks[entry.ask]
+    name = "input" if ask.command == "start" else "inputs"
+    others = {"JournalError", *(["UnknownExecutionError"] if ask.command == "resume" else [])}
+    if not ask.odd or ask.faults or entry.type in others or refused_by_the_closed(facts, entry):
+        return  # others have something to say
+    if entry.type != "InputError":
+        yield f"{ask} raised {entry.type}: {entry.message}, expected InputError"
+    elif name not in entry.message or not _WORD.search(entry.message.replace(name, "")):
+        yield f"{ask} was refused, but that it is for its {name}, and why, is not told in: {entry.message}"
 
 
 def _badly_refused(ask: Ask, entry: Refused) -> Iterator[str]:

@@ -25,7 +25,7 @@ from websockets.exceptions import InvalidStatus
 from engine.actions import ACTIONS
 from engine.definition import parse_workflow
 from engine.driver import Action, ActionContext
-from engine.errors import DefinitionError, EngineClosedError, JournalError, UnknownExecutionError, ValidationError
+from engine.errors import DefinitionError, EngineClosedError, InputError, JournalError, UnknownExecutionError
 from engine.graph import graph_to_steps
 from engine.messages import Event, ExecutionCreated, ExecutionStarted, from_json, to_json
 from engine.service.app import create_app
@@ -417,7 +417,7 @@ class TestWorkflowExecution:
         async with office.engine() as engine:
             execution = await engine.start_workflow(definition, {"user": {"name": "Ada"}, "n": 1})
             assert (await until(engine, execution, "ExecutionPaused"))["missing"] == {"ask": ["input.user.city"]}
-            with pytest.raises(ValidationError, match="new_inputs"):
+            with pytest.raises(InputError, match="new_inputs"):
                 await engine.resume_execution(execution, {"n": float("nan")})
             assert await engine.resume_execution(execution, {"user": {"city": "London"}, "n": 2})
             found = await engine.wait(execution)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from engine.definition import parse_workflow
 from engine.driver import ActionContext
-from engine.errors import DefinitionError, JournalError, UnknownExecutionError, ValidationError
+from engine.errors import DefinitionError, InputError, JournalError, UnknownExecutionError
 from engine.graph import graph_to_steps
 from engine.journal import MemoryJournal
 from engine.messages import Event, ExecutionCreated, to_json
@@ -1081,7 +1081,7 @@ class TestWorkflowStateInvariants:
                 assert str(refused.value).startswith(f"the definition has {len(found)} fault")
                 with pytest.raises(UnknownExecutionError):
                     await engine.get_execution("x1")
-                with pytest.raises(ValidationError):
+                with pytest.raises(InputError):
                     await engine.start_workflow(described(graph), {"a": {1, 2}})
 
         assert play({}, program).diary == []
