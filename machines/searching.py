@@ -55,7 +55,7 @@ STEPS: Final = 30
 """Moves that a machine makes in a case, at most."""
 LOOKED_INTO: Final = 4
 """How often a searcher minimises violations of one kind; from then on the 8th, the 16th, the 32nd... the rest count."""
-_BUDGET: Final = 150_000
+BUDGET: Final = 150_000
 """Entries of history that this may cost each time: some four seconds, so that a worker that is to stop soon does."""
 _SHOWN: Final = 500
 
@@ -337,7 +337,7 @@ class Searcher:
             course = carry_out(case.lines, factory, case.max_concurrent_steps)
             if course.error is not None:  # what looked like a violation is what it left behind
                 return self._explain(report, course.error)
-            small = minimise(case, factory, budget=_BUDGET)
+            small = minimise(case, factory, budget=BUDGET)
             outcome = replay(small, factory)
         except CaseError as error:
             trouble = Trouble("harness error", f"{kind[0]} ({kind[1]}) was violated, but the case is none: {error}")
@@ -361,7 +361,7 @@ class Searcher:
             raised = Violation(HARNESS, type(error).__name__, message, len(self._last.world.history))
             with contextlib.suppress(CaseError):
                 case = from_text(to_text(self._case(report.machine, raised)))
-                case = minimise(case, self.factory_of(report.machine), budget=_BUDGET // LOOKED_INTO)
+                case = minimise(case, self.factory_of(report.machine), budget=BUDGET // LOOKED_INTO)
                 trouble = replace(trouble, details=f"{_program(case)}\n{details}", case=to_text(case))
         return replace(report, trouble=trouble)
 

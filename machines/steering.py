@@ -27,7 +27,7 @@ VIOLATED: Final = 1
 _SCHEDULES: Final = ("uniform", "pct", "both")
 _EVERY: Final = 1000
 """Cases after which a line is printed."""
-_BUDGET: Final = 150_000
+BUDGET: Final = 150_000
 """Entries of history that making a case small may cost."""
 
 
@@ -105,7 +105,7 @@ def _tell(driver: Driver, driven: Driven, kept: Path) -> None:
     from machines.minimise import minimise  # noqa: PLC0415  # as above
 
     assert driven.case is not None
-    small = minimise(from_text(to_text(driven.case)), driver.factory, budget=_BUDGET)
+    small = minimise(from_text(to_text(driven.case)), driver.factory, budget=BUDGET)
     path = save(small, kept / "cases")
     played = replay(small, driver.factory).played if driven.error is None else ()
     tell_failure(f"{small.clause}: {small.sentence}", tuple(each.tell() for each in played))

@@ -32,11 +32,17 @@ from model.judge import Violation
 DATA = Path(__file__).parent / "data"
 LANE = "lifecycle", False
 
-PLANTED = """
+LITTLE = 20_000
+"""Entries of history that are enough to make small what is found here."""
+
+PLANTED = f"""
 import os
 from pathlib import Path
 
+import machines.searching
 from machines.targets.builtin import BuiltinTarget
+
+machines.searching.BUDGET = {LITTLE}
 
 
 class Liar(BuiltinTarget):
@@ -80,6 +86,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.delitem(sys.modules, "planted_bugs", raising=False)
+    monkeypatch.setattr(searching, "BUDGET", LITTLE)  # it is another process' too, of which the module takes care
     return tmp_path
 
 
@@ -226,6 +233,7 @@ def test_one_bug_is_one_failure(tmp_path: Path) -> None:
 
 def hunted(target: str, chunks: int, directory: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Totals, int]:
     """What comes of so many chunks of one search, and how many cases were made small."""
+    monkeypatch.setattr(searching, "BUDGET", LITTLE)
     searcher, totals, small = Searcher(Plan(1, target=target)), Totals(Plan(1, directory=directory)), 0
 
     def minimised(*arguments: Any, **options: Any) -> Case:

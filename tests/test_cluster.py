@@ -413,6 +413,8 @@ def test_what_was_found_outlives_the_server_and_the_scheduler(
 ) -> None:
     """The last one, since it ends the cluster; one machine is gone before."""
     os.killpg(far.machines[1].pid, signal.SIGKILL)
+    with Client(far.address, set_as_default=False) as client:
+        until(lambda: len(client.nthreads()) == 2, far.scheduler, "the other machine alone")
     monkeypatch.setattr(campaign, "CHUNK_SECONDS", 0.2)
     server, hits = redis_server(far.processes, tmp_path / "redis"), 0
 

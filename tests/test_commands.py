@@ -21,9 +21,11 @@ DATA = Path(__file__).parent / "data"
 
 PLANTED = '''
 import engine.state, engine.state_manager, engine.transitions
+import machines.searching
 from engine.messages import StepCompleted
 from machines.targets.builtin import BuiltinTarget
 
+machines.searching.BUDGET = 20_000
 apply = engine.state.apply
 
 
@@ -50,6 +52,8 @@ class Crashing(BuiltinTarget):
         raise KeyError(execution)
 
 '''
+
+"""Engines with planted bugs; what is found in them is made small in less time than it is for others."""
 
 WRONG = "planted_commands:wrong_rollback"
 

@@ -262,6 +262,7 @@ class TestOtherPrograms:
 
 
 class TestOneForm:
+    @pytest.mark.unmeasured
     def test_what_another_case_came_to_is_come_to_from_here(self) -> None:
         bug = "told_from_now_on_after_a_break"
         crash = case_of(bug, *program(Run(ONE, {"n": 1}), Crash("after"), Elapse(1.0)), slots=1)
@@ -269,6 +270,7 @@ class TestOneForm:
         small = [minimise(case, MUTANTS[bug].plant()) for case in (crash, late)]
         assert [[line.move for line in each.lines] for each in small] == [[Run(ONE), Subscribe("x1", 1)]] * 2
 
+    @pytest.mark.unmeasured
     def test_a_fault_of_the_store_is_exchanged_for_a_crash(self) -> None:
         late = Line(Run({**ONE, "timeout": 1}), Tape(bytes([ROUND[0]])))
         lines = (late, *program(FailStore(), Elapse()))
@@ -314,6 +316,7 @@ class TestOneForm:
 
 
 class TestNothingCanGo:
+    @pytest.mark.unmeasured
     def test_of_a_large_case_much_can_go(self) -> None:
         case = case_of(
             "cancelled_twice",
@@ -335,6 +338,7 @@ class TestNothingCanGo:
         case = case_of("cancelled_twice", *program(Run(ONE, {}, {"a": "stubborn"}), Cancel("x1"), Cancel("x1")))
         assert list(can_go(replace(case, target="builtin"))) == []
 
+    @pytest.mark.unmeasured
     def test_the_bound_is_told(self) -> None:
         lines = program(Run(TWO, {"n": 1}, {"a": "stubborn"}), Cancel("x1"), Elapse(0.01), Cancel("x1"))
         case = case_of("cancelled_twice", *lines)
@@ -342,7 +346,7 @@ class TestNothingCanGo:
         small = minimise(case, factory, budget=200)
         assert small.extra == {UNFINISHED: 200}
         assert weigh(small.lines, small.max_concurrent_steps) < weigh(case.lines, case.max_concurrent_steps)
-        assert UNFINISHED not in minimise(from_text(to_text(small)), factory).extra
+        assert UNFINISHED not in minimise(from_text(to_text(small)), factory, budget=LITTLE).extra
 
     def test_a_graph_becomes_steps_and_one_execution_is_left(self) -> None:
         late = Line(Run(GRAPH, {}, {"a": "stubborn"}), Tape(bytes([ROUND[1]])))
