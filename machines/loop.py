@@ -18,7 +18,7 @@ Private asyncio surface used, held in place by the conformance test on every sup
 ``_asyncgens`` and the two ``_asyncgen_*_hook`` (a running loop finalises asynchronous generators);
 ``_timer_handle_cancelled`` (a cancelled timer tells its loop); ``Handle._run``, ``_cancelled``, ``_callback``,
 ``_args`` (a loop runs its handles); ``events._set_running_loop``; ``Future._log_traceback`` and
-``Task._log_destroy_pending`` (so that the finaliser does not say again what the loop has said).
+``Task._log_destroy_pending`` (so that the finaliser does not say again what the loop has said); ``_unregister_task``.
 """
 
 import asyncio
@@ -349,8 +349,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             if not thing.done() and isinstance(thing, SimulatedTask):
                 thing._log_destroy_pending = False
                 self._abandoned.append(thing)
-            elif thing._log_traceback:
+            else:
                 thing._log_traceback = False
+                _strike_off(thing)
         self._owned.clear()
         self._created += 1
         self._epoch = self._created
@@ -369,6 +370,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.abandon()
         for task in self._abandoned:
             _end(task.get_coro())
+            _strike_off(task)
         self._abandoned.clear()
 
     # How it works
@@ -442,7 +444,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Keep a task or failed future until its exception is read; sweep so that a long program stays small."""
         self._owned.append(thing)
         if len(self._owned) > self._sweep_at:
-            self._owned = [thing for thing in self._owned if not thing.done() or thing._log_traceback]
+            owned, self._owned = self._owned, []
+            for each in owned:
+                if not each.done() or each._log_traceback:
+                    self._owned.append(each)
+                else:
+                    _strike_off(each)
             self._sweep_at = 2 * len(self._owned) + _UNREAD_AT_FIRST
 
     def _in_order(self) -> list[SimulatedTask | SimulatedFuture]:
@@ -522,6 +529,16 @@ def _end(coroutine: Any) -> None:  # noqa: ANN401 - whatever a task may run
             continue
         else:
             return
+
+
+def _strike_off(thing: SimulatedTask | SimulatedFuture) -> None:
+    """Take a task that is over off asyncio's list of all tasks.
+
+    That is a set. Until the garbage collector comes, it would hold the tasks of all loops that this process has had,
+    and those of one number hash alike: a thousand cases later nobody is found there quickly.
+    """
+    if isinstance(thing, SimulatedTask):
+        asyncio._unregister_task(thing)
 
 
 def _refuse(name: str) -> Callable[..., NoReturn]:

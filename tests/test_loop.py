@@ -957,3 +957,24 @@ def test_a_long_program_stays_small() -> None:
         assert len(loop._owned) < 2000
         assert len(loop._timers) < 500
     assert loop.errors == ["nobody read the exception of task early: ValueError: boom"]
+
+
+def test_a_closed_loop_leaves_no_task_behind() -> None:
+    """Whoever still holds it: tasks of later loops hash as it does, and would be slow to find among many of them."""
+    known = next(
+        vars(asyncio.tasks)[name] for name in ("_all_tasks", "_scheduled_tasks") if name in vars(asyncio.tasks)
+    )
+    held = []
+
+    async def program(loop: SimulatedLoop) -> None:
+        for _ in range(200):
+            held.append(loop.create_task(asyncio.sleep(0.0)))
+            await held[-1]
+        held.append(loop.create_task(asyncio.sleep(1.0)))
+        loop.abandon()
+
+    loop = SimulatedLoop()
+    held.append(loop.create_task(program(loop)))
+    loop.settle()
+    loop.close()
+    assert not [task for task in held if task in known]
