@@ -8,10 +8,13 @@ counts of its own, and would take more than twice as long under measurement. So 
 exception: where it strikes coverage.py's own code, a lock stays taken, and the process stands still for ever.
 Rule 4: it does not matter who starts the tests: a shell has what it starts in the background ignore Ctrl-C, and so
 would every child that a test interrupts.
+Rule 5: the garbage collector comes as seldom as to a worker of a search: a case makes thousands of objects and drops
+nearly all of them at its end.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 pytest.register_assert_rewrite("machines")
+gc.set_threshold(20_000, 20, 20)
 
 # Hypothesis looks for CI in the environment and then loads a profile of its own, so ours is loaded by name, and
 # stands under that name too.

@@ -21,7 +21,7 @@ import pytest
 from distributed import Client
 from distributed.scheduler import KilledWorker, WorkerState
 
-from machines import campaign, cluster, cluster_task
+from machines import campaign, cluster, cluster_task, searching
 from machines.case import carry_out as carry_out_case
 from machines.case import from_text, load
 from machines.cluster import ClusterCampaign, ClusterError, connected, threads
@@ -53,8 +53,10 @@ import os
 import signal
 from pathlib import Path
 
+import machines.searching
 from machines.targets.builtin import BuiltinTarget
 
+machines.searching.BUDGET = 20_000
 OURS = os.environ.get("LOCKSTEP_TEST_CLUSTER") == "yes"
 KILLED = Path(__file__).with_name("killed")
 
@@ -111,7 +113,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "planted_far.py").write_text(PLANTED)
     sys.path.insert(0, str(folder))
-    yield folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(searching, "BUDGET", searching.BUDGET)  # the module changes it in whoever imports it
+        yield folder
     sys.path.remove(str(folder))
 
 

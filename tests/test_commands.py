@@ -143,7 +143,7 @@ def report(path: Path) -> Any:
 @pytest.mark.unmeasured
 def test_a_wrong_rollback_is_found_told_and_replayed(place: Path) -> None:
     found = lockstep(
-        place, "fuzz", "--cases", "150", "--workers", "1", "--machine", "lifecycle", "--seed", "5",
+        place, "fuzz", "--cases", "60", "--workers", "1", "--machine", "lifecycle", "--seed", "5",
         "--target", WRONG, "--json", "report.json", PYTHONHASHSEED="1", CI="true",
     )  # fmt: skip
     assert found.returncode == 1, whole(found)
