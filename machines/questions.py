@@ -65,6 +65,7 @@ TEXTS: Final[Sequence[str]] = (
     " || ".join(f"type(input.v) == {name}" for name in _TYPES),
     " && ".join(f"timestamp('2020-02-03T04:05:06.007Z').{name}() == {value}" for name, value in _PARTS.items()),
     *("input.l.all(l, l == input.w) && input.l.exists(l, l == 1)", "dyn(input.l).exists(x, x == 1)"),
+    *("bytes('u') == b'u' && input.v == 1", "[1].all(input, input > 0) && input.v == 1", "input.v == 1 // )"),
     *(
         "type(input.v) == int",
         "type(input.v) == string || type(input.v) == list",

@@ -48,7 +48,7 @@ def odd_input_is_named(facts: Facts, entry: Refused) -> Iterator[str]:
         return  # others have something to say
     if entry.type != "InputError":
         yield f"{ask} raised {entry.type}: {entry.message}, expected InputError"
-    elif name not in entry.message or not _WORD.search(entry.message.replace(name, "")):
+    elif name not in (words := re.findall("[a-z]+", entry.message, re.IGNORECASE)) or not set(words) - {name}:
         yield f"{ask} was refused, but that it is for its {name}, and why, is not told in: {entry.message}"
 
 
