@@ -100,6 +100,7 @@ class TestATrial:
         assert replace(again, cpu_seconds=first.cpu_seconds) == first
         assert trials.trial(name, "lockstep", 1, 0, cases=ENOUGH).case != first.case
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("harness", trials.HARNESSES)
     def test_every_harness_finds_what_is_easy(self, harness: str) -> None:
         found = trials.trial("late_completion", harness, 0, 0, cases=ENOUGH)
@@ -140,6 +141,7 @@ class TestATrial:
         found = trials.trial("late_completion", "random", 0, 0, cpu_seconds=60)
         assert (found.found, found.cpu_seconds) == (False, 60)
 
+    @pytest.mark.unmeasured
     def test_what_is_found_is_made_small(self, tried: dict[str, Trial]) -> None:
         found = first_trial("cancelled_twice", tried)
         assert found.case is not None
@@ -469,6 +471,7 @@ class TestTheCommand:
         assert (failed.found, failed.others) == (False, ("KeyError: 'nobody'",))
         assert bugs._shrink(("nobody", "")) == ("nobody", None)
 
+    @pytest.mark.unmeasured
     def test_a_worker_does_what_it_is_asked(self, tried: dict[str, Trial]) -> None:
         name = "refused_output_tried_again"
         first = first_trial(name, tried)

@@ -436,6 +436,7 @@ def wide(count: int) -> dict[str, Any]:
     return {"id": "wide", "steps": steps}
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("workflow", [OWN, OWN_GRAPH, wide(120)], ids=["steps", "graph", "wide"])
 def test_cases_run_that_workflow_and_no_other(workflow: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     ours = with_our_actions(workflow)

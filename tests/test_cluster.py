@@ -172,6 +172,7 @@ def task(number: int, target: str = "builtin", examples: int | None = 5, *, fast
     return Task("test", number, ("lifecycle", fast), plan, identity(), examples)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("fast", [True, False], ids=["fast", "hypothesis"])
 def test_a_task_is_a_function_of_its_plan_and_number(tmp_path: Path, *, fast: bool) -> None:
     first, second = (Tasks(Underway(tmp_path / name)) for name in "ab")

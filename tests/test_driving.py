@@ -56,6 +56,7 @@ class TestDriver:
         assert not [each for each in cases if each.case]
         assert len({each.novel for each in cases}) > 10
 
+    @pytest.mark.unmeasured
     def test_what_it_finds_is_a_case_that_can_be_made_small(self) -> None:
         mutant = MUTANTS["cancelled_twice"]
         factory = load_target(target_name(mutant))

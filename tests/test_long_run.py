@@ -180,6 +180,7 @@ class TestUnderway:
         assert any(type(line.move).__name__ == "Pause" for line in case.lines)
         assert carry_out(case.lines, builtin, case.max_concurrent_steps).error is None
 
+    @pytest.mark.unmeasured
     def test_memory_without_bound_is_a_finding_with_its_case(self, planted: Path) -> None:
         plan = Plan(3, cases=60, target="planted_ends:Greedy", directory=planted / "kept", fast=True)
         totals = Campaign(plan).run()
@@ -197,6 +198,7 @@ class TestDrift:
         assert drift.played == len(MACHINES)
         assert drift.look() == []
 
+    @pytest.mark.unmeasured
     def test_another_history_is_told_with_its_case(self, planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
         plan = Plan(3, cases=160, target="planted_ends:Fickle", directory=planted / "kept", again=4)

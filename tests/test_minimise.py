@@ -189,6 +189,7 @@ class TestSoundness:
 
 
 class TestOtherPrograms:
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("bug", SAMPLE)
     def test_they_are_programs(self, bug: str) -> None:
         witness = load(place(bug))

@@ -152,6 +152,7 @@ def test_what_was_kept_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert (_verdict("machines", altered).noticed or "").startswith(f"{regression.stem}: ")
 
 
+@pytest.mark.unmeasured
 def test_unit_tests_are_run_as_pytest_runs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mutation_trial, "UNITS", ("test_slots",))
     altered = _altered(SLOTS, "            self.free -= 1", "            pass")

@@ -25,6 +25,7 @@ TWO = workflow(step("a"), step("b", "a"))
 KEYED = Run(TWO, {"n": 1}, {}, [], "k1")
 
 
+@pytest.mark.unmeasured
 def test_three_hundred_cases_miss_nothing_that_is_not_rare() -> None:
     counts: Counter[str] = Counter()
     tallies: Counter[str] = Counter()

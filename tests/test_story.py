@@ -146,6 +146,7 @@ def test_a_story_in_the_terminal() -> None:
     assert any(line.startswith("  4.5 ms  a raised RuntimeError('failed') ") for line in lines)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("make", [three_steps, of_many_steps, hostile, that_holds])
 def test_a_typical_story_fits_into_a_terminal(make: Any) -> None:
     text = story(told_of(make()))
@@ -310,6 +311,7 @@ def test_lanes_mark_what_befalls_a_step() -> None:
 # The page, without a browser (see test_story_page.py for what it does in one)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("make", [three_steps, of_many_steps, hostile, that_holds])
 def test_the_page_is_one_file_and_no_text_in_it_is_markup(make: Any) -> None:
     text = page(told_of(make()), f"case{HOSTILE}.json")
@@ -409,6 +411,7 @@ def test_a_written_test_plays_the_moves_of_its_case() -> None:
     assert max(map(len, text.splitlines())) <= 120
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("make", [three_steps, of_many_steps, hostile, that_holds])
 def test_a_written_test_sees_what_its_case_shows(make: Any) -> None:
     case = make()

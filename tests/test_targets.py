@@ -58,6 +58,7 @@ def histories(machine: type[WorldMachine], target: TargetFactory) -> list[list[E
     return found
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("machine", [LifecycleMachine, ConcurrencyMachine])
 def test_the_contract_holds_on_a_real_file(machine: type[WorldMachine]) -> None:
     seen = histories(machine, sqlite)
