@@ -84,6 +84,7 @@ RAN = Run({"id": "w", "steps": [{"id": "a", "action": "work"}]})
 
 
 class TestIssues:
+    @pytest.mark.unmeasured
     def test_each_failure_opens_one_and_is_added_to_it_later(self, gh: Path, tmp_path: Path) -> None:
         one, other = failing("one", RAN), failing("other", RAN, Elapse(1.0))
         report = written(tmp_path, one, other)

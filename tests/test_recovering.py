@@ -117,6 +117,7 @@ def test_after_a_kill_the_user_goes_on(halfway: Path, tmp_path: Path) -> None:
     assert (again.returncode, again.stdout, again.stderr) == (0, f"{path}: nothing to recover\n", "")
 
 
+@pytest.mark.unmeasured
 def test_several_that_were_killed_are_told_one_by_one(halfway: Path, tmp_path: Path) -> None:
     """Two in the middle, one ended, one paused: in one file."""
     needy = write(tmp_path / "needy.json", step("a", parameters={"x": "${input.x}"}))

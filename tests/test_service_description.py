@@ -117,6 +117,7 @@ async def opened() -> tuple[WorkflowEngine, Starlette]:
     return engine, create_app(engine, catalogue, limits=Limits(rate=1e6, burst=10**6), clock=lambda: 0.0)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("label", "mode"),
     [*[(label, "allowed") for label in OPERATIONS], *[(label, "not allowed") for label in WITH_CHOICES]],

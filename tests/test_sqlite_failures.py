@@ -163,6 +163,7 @@ async def with_faults(path: Path, failing: range, ending: str, *, after: bool) -
     return seen
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("ending", ["goes on", "closes", "dies"])
 def test_a_statement_that_fails_is_no_way_to_half_an_append(tmp_path: Path, ending: str, *, after: bool) -> None:

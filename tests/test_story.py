@@ -434,6 +434,7 @@ def test_a_case_without_moves_is_a_test_too() -> None:
     assert _carried_out(program_text(told_of(case_of()), "builtin"))[0] == []
 
 
+@pytest.mark.unmeasured
 def test_a_written_test_fails_while_the_bug_is_there_and_passes_when_it_is_mended(
     lockstep: Lockstep, tmp_path: Path
 ) -> None:

@@ -129,6 +129,7 @@ def test_everything_from_the_beginning_is_there_to_be_read(shown: Page) -> None:
     assert any("command 1: start" in row for row in shown.texts("#history tr"))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", CASES)
 def test_anybody_can_use_it(name: str, theme: str, shown: Page) -> None:

@@ -101,6 +101,7 @@ async def test_an_execution_from_its_start_to_its_end(tmp_path: Path) -> None:
         assert await service.end(signal.SIGTERM) == 0
 
 
+@pytest.mark.unmeasured
 @pytest.mark.asyncio
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 async def test_fifty_executions_outlive_the_ends_of_their_processes(tmp_path: Path, number: signal.Signals) -> None:
