@@ -27,8 +27,6 @@ VIOLATED: Final = 1
 _SCHEDULES: Final = ("uniform", "pct", "both")
 _EVERY: Final = 1000
 """Cases after which a line is printed."""
-BUDGET: Final = 150_000
-"""Entries of history that making a case small may cost."""
 
 
 @click.command()
@@ -103,6 +101,7 @@ def _save(corpus: Corpus, folder: str | None) -> None:
 def _tell(driver: Driver, driven: Driven, kept: Path) -> None:
     from machines.case import from_text, replay, save, to_text  # noqa: PLC0415  # as above
     from machines.minimise import minimise  # noqa: PLC0415  # as above
+    from machines.searching import BUDGET  # noqa: PLC0415  # as above
 
     assert driven.case is not None
     small = minimise(from_text(to_text(driven.case)), driver.factory, budget=BUDGET)
