@@ -167,6 +167,12 @@ _RACES.sometimes(
     "a command to an unknown execution",
     lambda facts, entry: entry.type == "UnknownExecutionError" and facts.asks[entry.ask].command in _CONTROLS,
 )
+_RACES.sometimes(
+    Refused,
+    "D5",
+    "a resume is refused for its inputs",
+    lambda facts, entry: entry.type == "InputError" and facts.asks[entry.ask].command == "resume",
+)
 _RACES.sometimes(Answered, "K1", "a command is not accepted because another event came first", _denied_in_a_race)
 _RACES.sometimes(
     Asked,

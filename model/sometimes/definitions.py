@@ -21,11 +21,6 @@ def _faults(facts: Facts, entry: Refused) -> list[str]:
     return facts.asks[entry.ask].faults
 
 
-def _for_its_input(facts: Facts, entry: Refused, command: str) -> bool:
-    ask = facts.asks[entry.ask]
-    return ask.command == command and entry.type == "InputError"
-
-
 def _is_graph(workflow: object) -> bool:
     return isinstance(workflow, dict) and workflow.get("nodes") is not None
 
@@ -76,10 +71,10 @@ _SHAPES.sometimes(
     lambda facts, entry: facts.asks[entry.ask].command == "convert",
 )
 _SHAPES.sometimes(
-    Refused, "D5", "a start is refused for its input", lambda facts, entry: _for_its_input(facts, entry, "start")
-)
-_SHAPES.sometimes(
-    Refused, "D5", "a resume is refused for its inputs", lambda facts, entry: _for_its_input(facts, entry, "resume")
+    Refused,
+    "D5",
+    "a start is refused for its input",
+    lambda facts, entry: entry.type == "InputError" and facts.asks[entry.ask].command == "start",
 )
 
 _BROKEN = Group("broken definitions")
