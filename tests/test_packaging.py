@@ -57,6 +57,17 @@ def test_the_lock_covers(dependency: str) -> None:
     assert all(requirement.specifier.contains(version) for version in versions), "run `make lock`"
 
 
+def test_a_group_of_tests_stays_in_one_process(tmp_path: Path) -> None:
+    marks = "@pytest.mark.xdist_group('one')\n@pytest.mark.parametrize('n', range(4))"
+    for name in ("test_a.py", "test_b.py"):
+        (tmp_path / name).write_text(f"import pytest\n{marks}\ndef test(n): pass\n", encoding="utf-8")
+    alone = f"-p no:cacheprovider -c /dev/null --rootdir {tmp_path} --numprocesses 2 --dist loadgroup"
+    answer = run(sys.executable, "-m", "pytest", "-v", *alone.split(), tmp_path)
+    ran = re.findall(r"^\[(gw\d)\].* PASSED ", answer.stdout, flags=re.MULTILINE)
+    assert len(ran) == 8, answer.stdout + answer.stderr
+    assert len(set(ran)) == 1, "two browsers, or two clusters, would share what a machine has"
+
+
 def test_every_locked_package_has_hashes() -> None:
     entries = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)[1:]
     assert entries
