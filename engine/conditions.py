@@ -13,11 +13,11 @@ Rule 5: a text is at most ``LONGEST`` characters. The library recurses, and a st
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
-from typing import NamedTuple
+from itertools import count, pairwise
+from typing import Final, NamedTuple
 
 import cel
 
@@ -39,15 +39,14 @@ _MACROS = frozenset({"all", "exists", "exists_one", "existsOne", "map", "filter"
 _MAY_HOLD_MACRO = re.compile(r"\b(?:all|exists|exists_one|existsOne|map|filter)\s*\(")
 _CLOSERS = (")", "]", "}")
 _OPERANDS = ("name", "string")
-_LINE_AND_COLUMN = re.compile(r"\d+:\d+: ")
+_SENTENCE = re.compile(r"(?:.*?ERROR: <input>:\d+:\d+: )?(.*?)(?:\. |\n|$)", re.DOTALL)
 _TOKEN = re.compile(
     r"""(?P<string>(?:[rR][bB]?|[bB][rR])(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')
         |[bB]?(?:\"{3}(?:\\.|[^\\])*?\"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))
-      |(?P<comment>//[^\n]*)
       |(?P<reference>\$\{(?P<path>[^${}]*)\})
       |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
       |(?P<number>[0-9][0-9A-Za-z_.]*)
-      |(?P<space>\s+)
+      |(?P<space>\s+|//[^\n]*)
       |(?P<sign>&&|\|\||[=!<>]=|.)""",
     re.VERBOSE | re.DOTALL,
 )
@@ -56,6 +55,9 @@ _TOKEN = re.compile(
 class _Token(NamedTuple):
     kind: str
     text: str
+
+
+_SPACE: Final = _Token("space", " ")
 
 
 class _Compiled(NamedTuple):
@@ -116,7 +118,7 @@ def _compiled(text: str) -> _Compiled:
     """Compile a condition's text; raises MalformedError."""
     if len(text) > LONGEST:
         raise MalformedError("condition", f"{text[:50]}...", f"it is longer than {LONGEST} characters")
-    tokens, references = _bind_references(text, list(_tokens(text)))
+    tokens, references = _bind_references(text)
     rewritten = "".join(token.text for token in tokens)
     if _MAY_HOLD_MACRO.search(rewritten):
         rewritten = _over_lists(tokens)
@@ -139,55 +141,44 @@ def _compiled(text: str) -> _Compiled:
     return _Compiled(program, tuple(name for name in names if name not in own), references)
 
 
-def _tokens(text: str) -> Iterator[_Token]:
-    """A condition in pieces that make up its text; comments become a space."""
-    for found in _TOKEN.finditer(text):
-        kind = str(found.lastgroup)
-        yield _Token("space", " ") if kind == "comment" else _Token(kind, found[0])
-
-
-def _bind_references(text: str, tokens: list[_Token]) -> tuple[list[_Token], tuple[tuple[str, Reference], ...]]:
-    """Put a name of our own, in spaces, where a reference stands; raises MalformedError."""
+def _bind_references(text: str) -> tuple[list[_Token], tuple[tuple[str, Reference], ...]]:
+    """A condition in pieces, with a name of our own, in spaces, where a reference stands; raises MalformedError."""
     prefix = "ref"
     while prefix in text:
         prefix = f"_{prefix}"
     references: dict[Reference, str] = {}
     bound: list[_Token] = []
-    for kind, piece in tokens:
-        if kind != "reference":
-            bound.append(_Token(kind, piece))
-            continue
-        reference = read_reference(piece[2:-1])
-        name = references.setdefault(reference, f"{prefix}{len(references)}")
-        bound.extend([_Token("space", " "), _Token("name", name), _Token("space", " ")])
+    for found in _TOKEN.finditer(text):
+        if (path := found["path"]) is None:
+            bound.append(_Token(str(found.lastgroup), found[0]))
+        else:
+            name = references.setdefault(read_reference(path), f"{prefix}{len(references)}")
+            bound.extend([_SPACE, _Token("name", name), _SPACE])
     return bound, tuple((name, reference) for reference, name in references.items())
 
 
 def _free_names(tokens: Sequence[_Token]) -> set[str]:
-    """The names that stand for something outside of the expression: not members, calls, nor bound by a macro."""
+    """The names that stand for something outside of an expression that compiles: no members, nor bound by a macro."""
     solid = [token for token in tokens if token.kind != "space"]
     free: set[str] = set()
     bound: list[str | None] = []  # for each open parenthesis, the name its macro binds
-    for rank, (kind, piece) in enumerate(solid):
-        before = solid[rank - 1].text if rank else ""
+    for rank, (before, (kind, piece)) in enumerate(pairwise([_SPACE, *solid])):
         if piece == "(":
-            macro = _calls_macro(solid, rank - 2) and rank + 1 < len(solid)
-            bound.append(solid[rank + 1].text if macro else None)
-        elif piece == ")" and bound:
+            bound.append(solid[rank + 1].text if _calls_macro(solid, rank - 2) else None)
+        elif piece == ")":
             bound.pop()
-        elif kind == "name" and before != "." and piece not in bound:
+        elif kind == "name" and before.text != "." and piece not in bound:
             free.add(piece)
     return free
 
 
 def _calls_macro(solid: Sequence[_Token], rank: int) -> bool:
     """Whether the token at ``rank`` is the dot before a macro's call."""
-    return (
-        0 <= rank < len(solid) - 2
-        and solid[rank].text == "."
-        and solid[rank + 1].text in _MACROS
-        and solid[rank + 2].text == "("
-    )
+    match [token.text for token in solid[rank : rank + 3]]:
+        case [".", name, "("]:
+            return name in _MACROS
+        case _:
+            return False
 
 
 def _over_lists(tokens: Sequence[_Token]) -> str:
@@ -199,7 +190,7 @@ def _over_lists(tokens: Sequence[_Token]) -> str:
         if _calls_macro(solid, rank):
             start = _start_of_operand(solid, opened, rank - 1)
             before[start] = f"({before.get(start, '')}"
-            before[rank] = f"{before.get(rank, '')} + [])"
+            before[rank] = " + [])"
     ranks = count()
     return "".join(
         token.text if token.kind == "space" else before.get(next(ranks), "") + token.text for token in tokens
@@ -224,7 +215,7 @@ def _start_of_operand(solid: Sequence[_Token], opened: Mapping[int, int], end: i
     while True:
         start = opened.get(rank, rank)
         closes = solid[rank].text
-        previous = solid[start - 1] if start > 0 else _Token("sign", "")
+        previous = solid[start - 1] if start > 0 else _SPACE
         if closes == ")" and previous.kind == "name" and previous.text != "in":
             start -= 1  # a call: its name belongs to it
         elif closes == "]" and previous.text != "in" and (previous.text in _CLOSERS or previous.kind in _OPERANDS):
@@ -245,6 +236,6 @@ def _reason(error: BaseException) -> str:
     """The library's reason in short: one sentence, without the advice that follows and without our rewriting."""
     if isinstance(error, KeyError):
         return f"there is no key {error}"
-    _, marker, rest = str(error).partition("ERROR: <input>:")
-    sentence = _LINE_AND_COLUMN.sub("", rest, count=1) if marker else str(error)
-    return sentence.partition("\n")[0].partition(". ")[0][:200]
+    found = _SENTENCE.match(str(error))
+    assert found is not None
+    return found[1][:200]

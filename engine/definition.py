@@ -64,9 +64,9 @@ def parse_workflow(definition: Json, actions: Collection[str] | None = None) -> 
         for source in ends:
             outgoing[index[source]].append(index[target])
     incoming: list[list[Connection]] = [[] for _ in order]
-    for arrow, condition in zip(outline.arrows, conditions.of_arrows, strict=True):
+    for number, arrow in enumerate(outline.arrows):
         target = index[arrow.target]
-        incoming[target].append(Connection(index[arrow.source], target, condition))
+        incoming[target].append(Connection(index[arrow.source], target, conditions.of_arrows[number]))
     return Workflow(
         workflow_id,
         name,

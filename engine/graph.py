@@ -88,7 +88,7 @@ def strangers(queries: Iterable[tuple[int, int]], sources: Ends, order: Sequence
     Sources are looked at first. The rest is answered in passes over the stretch of the order that matters, with a bit
     for each ancestor asked about (see rule 2).
     """
-    rank = dict(zip(order, range(len(order)), strict=True))
+    rank = {vertex: place for place, vertex in enumerate(order)}
     asked: dict[int, list[int]] = {}
     wrong = set()
     for ancestor, vertex in queries:
@@ -122,7 +122,7 @@ def sorted_outline(outline: Outline, faults: Faults) -> tuple[list[int], Ends]:
     targets: list[list[int]] = [[] for _ in outline.drafts]
     for arrow in outline.arrows:
         if arrow.source not in sources[arrow.target]:
-            sources[arrow.target][arrow.source] = None
+            sources[arrow.target].setdefault(arrow.source)
             targets[arrow.source].append(arrow.target)
     ends = [tuple(known) for known in sources]
     order = topological_order(ends, targets)

@@ -1,7 +1,7 @@
 """What is asked of an execution, and what has happened to it.
 
 Rule 1: a command may be refused; an event has already happened and is named in the past tense.
-Rule 2: both unions are closed: a match over them ends in ``assert_never``.
+Rule 2: both unions are closed: mypy holds every match over them to be exhaustive.
 Rule 3: an event is frozen, carries JSON values only, and goes to JSON and back without loss.
 Rule 4: steps are named by their ids, never by a position: a journal must be readable by itself.
 Rule 5: what comes with every attempt is a named tuple: as immutable as a frozen dataclass, and made in a third of the

@@ -176,7 +176,7 @@ def _value(reference: Reference, scope: Mapping[str, Json], missing: dict[str, N
     """The value a reference names, or None and a note of what is missing."""
     value = _find(reference, scope)
     if value is _ABSENT:
-        missing[reference.text] = None
+        missing.setdefault(reference.text)
         return None
     return value
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Final, TypeAlias, assert_never
+from typing import Final, TypeAlias
 
 from engine.messages import (
     CancellationRequested,
@@ -213,7 +213,7 @@ def apply(state: State, event: Event) -> None:  # noqa: PLR0915  # one exhaustiv
         case StepCancelled(_, step):
             _ended(state, step, StepStatus.CANCELLED)
         case StepTimedOut(_, step) | CompensationTimedOut(_, step):
-            state.timed_out[state.workflow.index[step]] = None
+            state.timed_out.setdefault(state.workflow.index[step])
         case CompensationStarted(_, step, attempt):
             index = state.workflow.index[step]
             state.retrying.pop(index, None)
@@ -251,9 +251,7 @@ def apply(state: State, event: Event) -> None:  # noqa: PLR0915  # one exhaustiv
         case ExecutionEnded(_, status):
             state.status = Status(status)
         case ExecutionCreated():
-            raise AssertionError("an execution is created once")  # noqa: TRY003  # a broken promise of ours
-        case _:
-            assert_never(event)
+            raise AssertionError(event)  # a broken promise of ours: an execution is created once
 
 
 def _ended(state: State, step: str, status: StepStatus) -> int:
@@ -275,7 +273,7 @@ def _settle(state: State, index: int) -> None:
     for target in state.workflow.outgoing[index]:
         undecided[target] -= 1
         if not undecided[target]:
-            state.open[target] = None
+            state.open.setdefault(target)
 
 
 def _stop(state: State, status: Status) -> None:

@@ -157,7 +157,7 @@ class ExecutionStateManager:
     def lag(self, subscription: Subscription) -> None:
         """Tell this subscriber nothing until it has caught up."""
         self.unsubscribe(subscription)
-        self._lagging[subscription] = None
+        self._lagging.setdefault(subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Tell this subscriber no more."""

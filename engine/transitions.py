@@ -13,7 +13,7 @@ another copy gives the same state.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, assert_never
+from typing import Final
 
 from engine.errors import (
     ConditionError,
@@ -101,8 +101,6 @@ def decide(state: State, command: Command, at: float) -> Decision:
             _time_out(decision, state.workflow.steps[step], attempt)
         case Begin() | TakeUp() | Pause() | Resume() | Cancel() | Expire():
             _control(decision, command)
-        case _:
-            assert_never(command)
     return decision
 
 
@@ -139,11 +137,11 @@ def _control(decision: Decision, command: Begin | TakeUp | Pause | Resume | Canc
 def _start(decision: Decision, step: Step) -> None:
     """A slot is there: the next attempt starts, if the step may still run."""
     state, at, index = decision.state, decision.at, step.index
-    if state.retrying.get(index, at) > at:
-        decision.accepted = False
-    elif state.status is _RUNNING and (index in state.open or index in state.retrying):
+    retries = index in state.retrying
+    rested = not retries or state.retrying[index] <= at
+    if rested and state.status is _RUNNING and (retries or index in state.open):
         decision.emit(StepStarted(at, step.id, state.attempts[index] + 1))
-    elif state.status is Status.ROLLING_BACK and not state.running and state.undoable[-1:] == [index]:
+    elif rested and state.status is Status.ROLLING_BACK and not state.running and state.undoable[-1:] == [index]:
         decision.emit(CompensationStarted(at, step.id, state.undo_attempts.get(index, 0) + 1))
     else:
         decision.accepted = False
@@ -152,14 +150,13 @@ def _start(decision: Decision, step: Step) -> None:
 def _time_out(decision: Decision, step: Step, attempt: int) -> None:
     """The attempt is doomed from now on (F2), unless it has ended."""
     state, index = decision.state, step.index
-    if state.running.get(index) != attempt or index in state.timed_out:
-        decision.accepted = False
-    elif state.statuses[index] is _COMPENSATING:
+    runs = state.running.get(index) == attempt and index not in state.timed_out
+    if runs and state.statuses[index] is _COMPENSATING:
         decision.emit(CompensationTimedOut(decision.at, step.id, attempt))
-    elif state.stopping:
-        decision.accepted = False
-    else:
+    elif runs and not state.stopping:
         decision.emit(StepTimedOut(decision.at, step.id, attempt))
+    else:
+        decision.accepted = False
 
 
 def _returned(decision: Decision, step: Step, value: Json) -> None:

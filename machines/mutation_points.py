@@ -1,8 +1,8 @@
 """Where the engine's core can be changed, and how: mutmut's operators, applied to the source as it stands.
 
 Rule 1: the operators are mutmut's, and so is what is never mutated (annotations, decorators, ``len`` and its like).
-Rule 2: a text in capitals and one in small letters are left out: mutmut makes ``XX...XX`` of it already. So is
-``__all__``, which nothing carries out.
+Rule 2: a text in capitals and one in small letters are left out: mutmut makes ``XX...XX`` of it already. So are
+``__all__`` and type aliases, which nothing carries out: an alias is an annotation that has a name.
 Rule 3: a mutant's key is made of its module and of what it says, so a result is never taken for another mutant's.
 """
 
@@ -103,12 +103,12 @@ def _points_of(module: str) -> Iterator[Point]:
     wrapper.visit(visitor)
     places = wrapper.resolve(PositionProvider)
     ends = [places[statement].end.line for statement in wrapper.module.body]
-    public = [rank for rank, statement in enumerate(wrapper.module.body) if _says_what_is_public(statement)]
+    idle = [rank for rank, statement in enumerate(wrapper.module.body) if _is_for_readers(statement)]
     for rank, found in enumerate(visitor.mutations):
         old, new = found.original_node, found.mutated_node
         line = places[old].start.line
         statement = bisect_left(ends, line)
-        if not (_same_but_for_case(old, new) or statement in public):
+        if not (_same_but_for_case(old, new) or statement in idle):
             yield Point(module, line, rank, wrapper.module, statement, old, new)
 
 
@@ -117,10 +117,9 @@ def _same_but_for_case(old: cst.CSTNode, new: cst.CSTNode) -> bool:
     return texts and old.value.lower() == new.value.lower()  # type: ignore[attr-defined]  # both are texts
 
 
-def _says_what_is_public(statement: cst.SimpleStatementLine | cst.BaseCompoundStatement) -> bool:
-    return isinstance(statement, cst.SimpleStatementLine) and cst.Module([statement]).code.lstrip().startswith(
-        "__all__"
-    )
+def _is_for_readers(statement: cst.SimpleStatementLine | cst.BaseCompoundStatement) -> bool:
+    text = cst.Module([statement]).code.lstrip()
+    return isinstance(statement, cst.SimpleStatementLine) and (text.startswith("__all__") or ": TypeAlias =" in text)
 
 
 def _compiles(source: str) -> bool:

@@ -124,8 +124,14 @@ def questions(chance: bytes) -> Run:
 
 
 def _question(rank: int, chance: bytes) -> dict[str, Json]:
-    """A step with a condition of its own, or on its connection."""
+    """A step with a condition of its own, on its connection, or one of each."""
     one, other = TEXTS[chance[0] % len(TEXTS)], TEXTS[chance[1] % len(TEXTS)]
     text = _JOINTS[chance[2] % len(_JOINTS)].format(one, other)
     step = {"id": f"q{rank}", "action": "work", "continue_on_error": True}
-    return {**step, **({"depends_on": [{"source": "first", "condition": text}]} if rank % 2 else {"condition": text})}
+    match rank % 3:
+        case 0:
+            return {**step, "condition": text}
+        case 1:
+            return {**step, "depends_on": [{"source": "first", "condition": text}]}
+        case _:
+            return {**step, "depends_on": [{"source": "first", "condition": one}], "condition": other}

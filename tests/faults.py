@@ -338,8 +338,8 @@ FAULTS: Final = (
         "null_is_missing",
         "V3",
         "references",
-        "    if value is _ABSENT:\n        missing[reference.text] = None",
-        "    if value is _ABSENT or value is None:\n        missing[reference.text] = None",
+        "    if value is _ABSENT:\n        missing.setdefault(reference.text)",
+        "    if value is _ABSENT or value is None:\n        missing.setdefault(reference.text)",
         ("test_missing_inputs", "test_many_to_many_mapping"),
     ),
     Fault(

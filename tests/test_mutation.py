@@ -50,6 +50,12 @@ def test_a_texts_case_is_no_change() -> None:
     assert [point for point in points([SLOTS]) if '"XXgrantXX"' in point.tree.code_for_node(point.new)]
 
 
+def test_what_nothing_carries_out_is_not_changed() -> None:
+    changes = [each.change for point in points(["engine.workflow"]) if (each := alter(point)) is not None]
+    assert not [change for change in changes if "TypeAlias" in change or "__all__" in change]
+    assert [change for change in changes if "max_attempts: int" in change]
+
+
 def test_a_change_that_is_none_or_no_python_is_left_out() -> None:
     point = points([SLOTS])[0]
     same = replace(point, new=point.old)

@@ -63,7 +63,7 @@ def test_applying_shares_nothing_of_the_workflow_and_changes_no_input() -> None:
 
 def test_an_execution_is_created_once() -> None:
     core = Core(workflow(step("a")))
-    with pytest.raises(AssertionError, match="an execution is created once"):
+    with pytest.raises(AssertionError, match="ExecutionCreated"):
         apply(core.state, core.created)
 
 

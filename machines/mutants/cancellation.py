@@ -181,8 +181,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _CORE,
-                "    elif state.stopping:\n        decision.accepted = False\n    else:\n",
-                "    else:\n",
+                "elif runs and not state.stopping:",
+                "elif runs:",
             ),
             Edit(
                 _SHELL,
@@ -350,8 +350,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _CORE,
-                "    elif state.stopping:\n        decision.accepted = False\n    else:\n",
-                "    else:\n",
+                "elif runs and not state.stopping:",
+                "elif runs:",
             ),
         ),
         "cadence-workflow/cadence#1610",

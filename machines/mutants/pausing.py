@@ -34,7 +34,7 @@ MUTANTS: Final = (
         "P1",
         "A step that has its slot when the pause comes starts under the pause.",
         (
-            Edit(_CORE, "elif state.status is _RUNNING and (index in", "elif state.active and (index in"),
+            Edit(_CORE, "if rested and state.status is _RUNNING and", "if rested and state.active and"),
             Edit(_SHELL, _VOID, ""),
         ),
         "PrefectHQ/prefect#498",
@@ -64,7 +64,7 @@ MUTANTS: Final = (
                 "for index, until in state.retrying.items() if until <= decision.at]",
                 "for index in state.retrying]",
             ),
-            Edit(_CORE, "if state.retrying.get(index, at) > at:", "if False:"),
+            Edit(_CORE, "rested = not retries or state.retrying[index] <= at", "rested = True"),
         ),
     ),
     Mutant(
@@ -88,8 +88,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _CORE,
-                "    elif state.stopping:\n        decision.accepted = False",
-                "    elif state.status is not Status.RUNNING:\n        decision.accepted = False",
+                "elif runs and not state.stopping:",
+                "elif runs and state.status is Status.RUNNING:",
             ),
         ),
         "cadence-workflow/cadence#744",
@@ -249,8 +249,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _CORE,
-                "elif state.status is _RUNNING and (index in state.open or index in state.retrying):",
-                "elif state.status is _RUNNING:",
+                "if rested and state.status is _RUNNING and (retries or index in state.open):",
+                "if rested and state.status is _RUNNING:",
             ),
             Edit(_SHELL, _VOID, ""),
         ),

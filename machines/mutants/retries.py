@@ -199,8 +199,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _CORE,
-                "if state.running.get(index) != attempt or index in state.timed_out:",
-                "if state.running.get(index) != attempt or state.timed_out:",
+                "runs = state.running.get(index) == attempt and index not in state.timed_out",
+                "runs = state.running.get(index) == attempt and not state.timed_out",
             ),
         ),
         "cadence-workflow/cadence#744",
@@ -218,8 +218,8 @@ MUTANTS: Final = (
             ),
             Edit(
                 _CORE,
-                "    if state.running.get(index) != attempt or index in state.timed_out:\n",
-                "    attempt = state.running.get(index, 0)\n    if not attempt or index in state.timed_out:\n",
+                "    runs = state.running.get(index) == attempt and index not in state.timed_out\n",
+                "    attempt = state.running.get(index, 0)\n    runs = attempt > 0 and index not in state.timed_out\n",
             ),
         ),
         "cadence-workflow/cadence#1610",

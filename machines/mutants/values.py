@@ -145,8 +145,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _REFERENCES,
-                "    if value is _ABSENT:\n        missing[reference.text] = None",
-                "    if value is _ABSENT or value is None:\n        missing[reference.text] = None",
+                "    if value is _ABSENT:\n        missing.setdefault(reference.text)",
+                "    if value is _ABSENT or value is None:\n        missing.setdefault(reference.text)",
             ),
         ),
         "rush86999/atom",

@@ -188,7 +188,8 @@ class BuiltinTarget:
 
     def subscribe(self, execution: str, after: int) -> AsyncIterator[tuple[int, Mapping[str, Json]]]:
         """The execution's events."""
-        return _Told(self._engine.subscribe(execution, after), self._opened())
+        told = self._engine.subscribe(execution, after) if after else self._engine.subscribe(execution)
+        return _Told(told, self._opened())
 
     def crash(self) -> None:
         """End the engine's process."""
