@@ -913,7 +913,7 @@ def the_deadline_strikes_too_early(h: History, *, bad: bool) -> None:
     h.start(workflow(step("a"), timeout=3))
     h.run("a")
     h.elapse(2 if bad else 3)
-    h.recorded("RollbackStarted", error=error(None, None, "ExecutionTimeoutError"))
+    h.recorded("RollbackStarted", error=error(None, None, "ExecutionTimeoutError", "after 3 seconds"))
 
 
 @rejects("rollback_for_a_reason", "F3", "was to roll back while ROLLING_BACK")
@@ -939,7 +939,16 @@ def the_deadline_is_blamed_on_a_step(h: History, *, bad: bool) -> None:
     h.start(workflow(step("a"), timeout=3))
     h.run("a")
     h.elapse(3)
-    h.recorded("RollbackStarted", error=error("a" if bad else None, None, "ExecutionTimeoutError"))
+    h.recorded("RollbackStarted", error=error("a" if bad else None, None, "ExecutionTimeoutError", "after 3 seconds"))
+
+
+@rejects("deadline_is_named", "F7", "whose message does not name 3")
+def the_deadline_is_not_told(h: History, *, bad: bool) -> None:
+    h.start(workflow(step("a"), timeout=3))
+    h.run("a")
+    h.elapse(3)
+    message = f"after {30 if bad else 3} seconds"
+    h.recorded("RollbackStarted", error=error(None, None, "ExecutionTimeoutError", message))
 
 
 @rejects("deadline_strikes", "F7", "RUNNING at 4.5 s, its deadline was 4 s")
@@ -952,7 +961,7 @@ def the_deadline_counts_from_when_the_start_was_durable(h: History, *, bad: bool
     h.run("a")
     h.elapse(2.5)
     if not bad:
-        h.recorded("RollbackStarted", error=error(None, None, "ExecutionTimeoutError"))
+        h.recorded("RollbackStarted", error=error(None, None, "ExecutionTimeoutError", "after 3 seconds"))
         h.interrupted("a")
     h.rest()
 
@@ -964,7 +973,7 @@ def a_pause_stops_the_deadline(h: History, *, bad: bool) -> None:
     h.pause()
     h.elapse(4)
     if not bad:
-        h.recorded("RollbackStarted", error=error(None, None, "ExecutionTimeoutError"))
+        h.recorded("RollbackStarted", error=error(None, None, "ExecutionTimeoutError", "after 3 seconds"))
         h.interrupted("a")
     h.rest()
 
@@ -2329,7 +2338,7 @@ def a_crash_makes_the_deadline_start_over(h: History, *, bad: bool) -> None:
     h.began("a")
     h.elapse(2)
     if not bad:
-        h.recorded("RollbackStarted", error=error(None, None, "ExecutionTimeoutError"))
+        h.recorded("RollbackStarted", error=error(None, None, "ExecutionTimeoutError", "after 5 seconds"))
         h.interrupted("a")
     h.rest()
 

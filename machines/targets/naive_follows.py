@@ -76,7 +76,7 @@ class Prospect:
             if stand.running:
                 yield from self._progress(name)
         if self.now >= self.state.deadline:
-            message = f"the execution outlived its {self.state.definition['timeout']} s"
+            message = f"the execution outlived its {self.state.definition['timeout']:g} s"
             yield "RollbackStarted", {"error": error_of(None, None, "ExecutionTimeoutError", message)}
 
     def _made_ready(self) -> Iterator[Write]:

@@ -288,12 +288,14 @@ def error_is_the_first_failure(execution: Execution, entry: Recorded) -> Iterato
 
 @listens("RollbackStarted")
 def deadline_is_named(execution: Execution, entry: Recorded) -> Iterator[str]:
-    """F7: a deadline that passes fails the execution with ExecutionTimeoutError, which is no step's."""
+    """F7: a deadline that passes fails the execution with ExecutionTimeoutError, of no step, which names it."""
     error = entry.event["error"]
     if execution.failure is None and execution.phase in GOING:
         seen = error and (error["step"], error["attempt"], error["type"])
         if seen != (None, None, "ExecutionTimeoutError"):
             yield f"{entry.execution} rolls back for {error!r}, expected an ExecutionTimeoutError of no step"
+        elif lacking := unnamed([f"{execution.definition.timeout or 0:g}"], error["message"]):
+            yield f"{entry.execution} rolls back for {error!r}, whose message does not name {', '.join(lacking)}"
 
 
 @listens(Phase.RUNNING, Phase.PAUSED)
