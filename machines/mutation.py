@@ -184,14 +184,15 @@ def _tell(results: Sequence[Mapping[str, Json]]) -> None:
 
 
 def _judge(results: Sequence[Mapping[str, Json]], missing: Sequence[str]) -> int:
-    """Hold the floors against what both suites have judged."""
+    """Hold the first floor against what the machines have judged, the second against what both suites have."""
     for stem in missing:
         click.echo(f"NOT KEPT: {stem} is missing, or not at its end")
     both = [result for result in results if OURS in result["verdicts"] and LESSER in result["verdicts"]]
-    score, lesser = _percent(both, OURS), _percent(both, LESSER)
-    kept = (score >= FLOOR, score - lesser >= AHEAD)
+    score, ahead = _percent(results, OURS), _percent(both, OURS) - _percent(both, LESSER)
+    kept = (score >= FLOOR, ahead >= AHEAD)
+    above = f"{ahead:.1f} points" if both else "no change was judged by both"
     click.echo(f"{'kept' if kept[0] else 'NOT KEPT'}: {FLOOR:g} % noticed by the machines: {score:.1f} %")
-    click.echo(f"{'kept' if kept[1] else 'NOT KEPT'}: {AHEAD:g} points above the examples: {score - lesser:.1f} points")
+    click.echo(f"{'kept' if kept[1] else 'NOT KEPT'}: {AHEAD:g} points above the examples: {above}")
     return KEPT if all(kept) and not missing else NOT_KEPT
 
 

@@ -214,7 +214,10 @@ def test_the_score_is_told_and_held_against_the_floors(tmp_path: Path, judged: l
 
 
 def test_a_shard_goes_on_where_it_stopped(tmp_path: Path, judged: list[str]) -> None:
-    assert _run(tmp_path, "--sample", "20", "--suite", "machines")[0] == mutation.NOT_KEPT
+    status, output = _run(tmp_path, "--sample", "20", "--suite", "machines")
+    assert status == mutation.NOT_KEPT
+    assert "\nkept: 90 % noticed by the machines: 100.0 %" in output
+    assert "NOT KEPT: 10 points above the examples: no change was judged by both" in output
     before = len(judged)
     assert _run(tmp_path, "--sample", "20")[0] == mutation.KEPT
     assert [word.split()[0] for word in judged[before:]] == [
