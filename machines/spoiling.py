@@ -273,8 +273,8 @@ def rings(chance: bytes, *, graph: bool) -> tuple[dict[str, Json], list[str]]:
         size = 2 + next(draws) % 2 if not done else _RING_SIZES[next(draws) % len(_RING_SIZES)]
         ring = order[done : done + size]
         for place, step in enumerate(ring):
-            if (before := next(draws)) % 3 and done:
-                steps[step][_LINKED].append(f"s{order[before % done]}")
+            before = next(draws)
+            steps[step][_LINKED] += [f"s{order[(before + more) % done]}" for more in range(min(before % 3, done))]
             if len(ring) > 1:
                 steps[step][_LINKED].append(f"s{ring[place - 1]}")
         if len(ring) > 1:
