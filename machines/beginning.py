@@ -15,7 +15,7 @@ from typing import Final
 from machines.case import Line
 from machines.moves import AddStep, Connect, Elapse, Move, Run
 from machines.parts import has_steps, names_of, parts, renamed
-from machines.plain_things import AT_ONCE, PLAIN_RUN, with_a_step_more, with_an_argument_more, with_behaviours
+from machines.plain_things import ABRUPT, AT_ONCE, PLAIN_RUN, with_a_step_more, with_an_argument_more, with_behaviours
 from machines.plainness import ROUND
 from machines.rewriting import SIZES, Program, with_a_latency
 from machines.tape import PLAIN
@@ -141,7 +141,7 @@ def _ending_at_once(move: Move) -> Iterator[Run]:
     """The start with one of its steps ending at once: as it is, and without policies."""
     if isinstance(move, Run) and has_steps(move):
         yield from (replace(move, manners={name: AT_ONCE}) for name in names_of(move.workflow))
-        yield from (other for other in with_behaviours(move) if AT_ONCE in other.manners.values())
+        yield from (other for other in with_behaviours(move) if {AT_ONCE, ABRUPT} & {*other.manners.values()})
 
 
 def _late_from_scratch(lines: Program, run: Line, executions: Sequence[str]) -> Iterator[Program]:

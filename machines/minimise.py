@@ -238,7 +238,8 @@ class _Search:
         """Try a program; one that has no fewer steps also with slots for two, one with fewer of them with one slot."""
         if self.attempt(lines) or (self.limit > 1 and _steps(lines) < _steps(self.lines) and self.attempt(lines, 1)):
             return True
-        return self.limit < _SIDE_BY_SIDE and _steps(lines) >= _steps(self.lines) and self.attempt(lines, _SIDE_BY_SIDE)
+        more = self.limit < _SIDE_BY_SIDE and _steps(lines) != 1 and _steps(lines) >= _steps(self.lines)
+        return more and self.attempt(lines, _SIDE_BY_SIDE)
 
     def _disturb(self) -> bool:
         """Put plain things in at random, take away in any order, and keep what is plainer than the best."""

@@ -6,7 +6,6 @@ Rule 2: like ``machines.rewriting``, this knows nothing of what violates; whatev
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
@@ -57,6 +56,7 @@ _SETTINGS: Final[Sequence[tuple[str, Json]]] = (
     ("max_concurrent_steps", 1),
 )
 AT_ONCE: Final[Manner] = "instant"
+ABRUPT: Final[Manner] = "abrupt"
 _FAILING: Final = {"output_schema": {"required": ["a"]}}
 """What makes a step fail that ends at once."""
 _AGAIN: Final = {"retries": {"max_attempts": 2, "initial_interval": 0}}
@@ -104,16 +104,13 @@ def _with_an_argument(run: Run) -> Iterator[Run]:
     assert run.workflow is not None
     steps = run.workflow["steps"]
     for rank, step in enumerate(steps):
-        for manner in (AT_ONCE, "stubborn"):
+        for manner in (AT_ONCE, "stubborn", ABRUPT):
             for key in (step["id"], *([f"{step['id']}!"] if "compensation" in step else [])):
                 yield replace(run, manners={**run.manners, key: manner})
         sources = [source_of(entry) for entry in step.get("depends_on") or ()][:1]
         for key, value in (*_POLICIES, *(("parameters", {"a": "${" + source + ".a}"}) for source in sources)):
             more = [*steps[:rank], {**step, key: value}, *steps[rank + 1 :]]
             yield replace(run, workflow={**run.workflow, "steps": more})
-        at_once = {**run.manners, step["id"]: AT_ONCE}
-        failing = [*steps[:rank], {**step, **_FAILING}, *steps[rank + 1 :]]
-        yield replace(run, workflow={**run.workflow, "steps": failing}, manners=at_once)
     for key, value in _SETTINGS:
         yield replace(run, workflow={**run.workflow, key: value})
     yield from with_a_step_more(run)
@@ -127,9 +124,8 @@ def with_a_step_more(run: Run) -> Iterator[Run]:
     if name is None or len(names) > _MANY:
         return
     steps = run.workflow["steps"]
-    manners: tuple[dict[str, Manner], ...] = ({}, {name: AT_ONCE})
-    kinds: Sequence[tuple[Mapping[str, Json], dict[str, Manner]]]
-    kinds = [*itertools.product(({}, _FAILING), manners), (_MISSING, {})]
+    kinds: Sequence[tuple[Mapping[str, Json], Mapping[str, Manner]]]
+    kinds = [({}, {}), ({}, {name: AT_ONCE}), ({}, {name: ABRUPT}), (_FAILING, {}), (_MISSING, {})]
     for more, manner in kinds:
         step = {"id": name, "action": "work", **more}
         after = [[*steps, {**step, "depends_on": [source]}] for source in names]
@@ -143,9 +139,9 @@ def with_behaviours(run: Run) -> Iterator[Run]:
     for rank, step in enumerate(steps):
         plain = {key: value for key, value in step.items() if key in ("id", "action", "depends_on", "compensation")}
         rest = {key: manner for key, manner in run.manners.items() if key != step["id"]}
-        at_once = {**rest, step["id"]: AT_ONCE}
+        at_once, abrupt = {**rest, step["id"]: AT_ONCE}, {**rest, step["id"]: ABRUPT}
         ways: Sequence[tuple[Mapping[str, Json], Mapping[str, Manner]]]
-        ways = ({}, rest), ({}, at_once), (_FAILING, rest), (_FAILING, at_once), ({"timeout": 1}, rest), (_AGAIN, rest)
+        ways = ({}, rest), ({}, at_once), ({}, abrupt), (_FAILING, rest), ({"timeout": 1}, rest), (_AGAIN, rest)
         for more, manners in ways:
             behaving = [*steps[:rank], {**plain, **more}, *steps[rank + 1 :]]
             yield replace(run, workflow={**run.workflow, "steps": behaving}, manners=manners)
