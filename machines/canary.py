@@ -48,7 +48,7 @@ _NUMBERS: Final = range(3, 7)
     "budget",
     type=click.FloatRange(min=1),
     callback=a_number,
-    default=30,
+    default=100,
     show_default=True,
     help="For each.",
 )
