@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from machines.case import Line
-from machines.moves import Convert, Move, Run, from_json, misfits, to_json
+from machines.moves import Convert, Fail, Finish, Manner, Move, Run, from_json, misfits, to_json
 from machines.oddities import NO_JSON
 from machines.parts import (
     STEPS,
@@ -53,7 +53,7 @@ _WORDS: Final = {
     "at": ("now", "before", "after"),
     "fault": ("full", "busy", "io"),
     "statement": ("commit", "begin", "insert"),
-    "manners": ("instant", "stubborn"),
+    "manners": ("instant", "abrupt", "stubborn"),
     "condition": ("1", "true", "false"),
 }
 """By argument: the words that it may be."""
@@ -67,6 +67,8 @@ def rewritten(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
     yield from _with_starts_joined(lines, executions)
     yield from _with_inputs_renamed(lines)
     yield from _with_inputs_exchanged(lines)
+    yield from _with_all_of_the_input(lines)
+    yield from _ending_by_themselves(lines, executions)
     yield from reordered(lines)
     yield from _with_plainer_values(lines)
     yield from _with_policies_moved(lines)
@@ -250,6 +252,36 @@ def _with_inputs_exchanged(lines: Program) -> Iterator[Program]:
         first, second = to_json(lines[one].move), to_json(lines[other].move)
         first[key], second[other_key] = second[other_key], first[key]
         yield replaced(replaced(lines, one, changed(lines[one], first)), other, changed(lines[other], second))
+
+
+def _with_all_of_the_input(lines: Program) -> Iterator[Program]:
+    """A reference to all of the input instead of one to what a start was given, which is not given then."""
+    for index, line in enumerate(lines):
+        document = to_json(line.move)
+        if isinstance(line.move, Run) and document["input"]:
+            for path in paths(document["workflow"]):
+                value = at(document["workflow"], path)
+                for name in _INPUT.findall(value) if isinstance(value, str) else ():
+                    workflow = with_value(document["workflow"], path, "${input}")
+                    rest = {key: given for key, given in document["input"].items() if key != name}
+                    other = {**document, "workflow": workflow, "input": rest}
+                    yield replaced(lines, index, changed(line, other))
+
+
+def _ending_by_themselves(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
+    """An action that raises at its call, or returns at once, where a move has told it to."""
+    runs = [index for index, line in enumerate(lines) if isinstance(line.move, Run)]
+    started = dict(zip(executions, runs, strict=False))
+    for index, line in enumerate(lines):
+        if isinstance(line.move, Fail | Finish):
+            execution, _, action = line.move.gate.partition("/")
+            if (run := started.get(execution, index)) < index:
+                start = lines[run].move
+                assert isinstance(start, Run)
+                manner: Manner = "abrupt" if isinstance(line.move, Fail) else "instant"
+                by_itself = replace(start, manners={**start.manners, action: manner})
+                rest = (*lines[:index], *lines[index + 1 :])
+                yield replaced(rest, run, replace(lines[run], move=by_itself))
 
 
 # Order

@@ -21,7 +21,7 @@ from machines.beginning import own_moves
 from machines.case import Line
 from machines.moves import AddStep, Connect, Elapse, Fail, Finish, Move, Run, to_json
 from machines.parts import has_steps, names_of, parts, renamed
-from machines.plain_things import AT_ONCE, HARM, PLAIN_RUN, alphabet, with_an_argument_more, with_behaviours
+from machines.plain_things import ABRUPT, AT_ONCE, HARM, PLAIN_RUN, alphabet, with_an_argument_more, with_behaviours
 from machines.plainness import ROUND
 from machines.rewriting import Program, with_a_latency
 
@@ -33,7 +33,7 @@ _B: Final = {"id": "b", "action": "work"}
 def small_scope(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
     """Starts and what may come after them."""
     sizes = (ROUND[1], ROUND[-1])
-    yield from _two_inputs_missing()
+    yield from _with_inputs_missing()
     yield from _in_any_order(lines)
     yield from _two_steps_that_behave(lines, executions)
     starts = [*_starts(lines, executions), PLAIN_RUN]
@@ -57,14 +57,26 @@ def small_scope(lines: Program, executions: Sequence[str]) -> Iterator[Program]:
             yield from ((*wider, Line(move)) for move in own)
 
 
-def _two_inputs_missing() -> Iterator[Program]:
-    """A start of two steps, each of which needs an input that nobody gave."""
+def _with_inputs_missing() -> Iterator[Program]:
+    """Starts of two steps that lack an input; of one that lacks half of what it needs; and of one that lacks its input.
+
+    Beside the last one another is tried again, or is to be undone by what is given.
+    """
     for after in ({}, {"depends_on": ["a"]}):
         steps = [
             {"id": name, "action": "work", **more, "parameters": {"a": f"${{input.{name}}}"}}
             for name, more in (("a", {}), ("b", after))
         ]
         yield (Line(Run({"id": "w", "steps": steps})),)
+    for given, key in (({"a": None}, "a"), ([None], "0")):
+        both = {"a": f"${{input.a.{key}}}${{input.a.b}}"}
+        step = {"id": "a", "action": "work", "parameters": both}
+        yield (Line(Run({"id": "w", "steps": [step]}, {"a": given})),)
+    of_it_all, lacking = {"parameters": {"a": "${input}"}}, {"parameters": {"a": "${input.a}"}}
+    again = {"id": "a", "action": "work", **of_it_all, "retries": {"max_attempts": 2}}
+    undone = {"id": "a", "action": "work", "compensation": {"action": "undo", **of_it_all}}
+    yield (Line(Run({"id": "w", "steps": [again, {**_B, **lacking}]}, {}, {"a": ABRUPT})),)
+    yield (Line(Run({"id": "w", "steps": [undone, {**_B, "depends_on": ["a"], **lacking}]}, {}, {"b": ABRUPT})),)
 
 
 def _in_any_order(lines: Program) -> Iterator[Program]:

@@ -220,6 +220,19 @@ class TestOtherPrograms:
         assert len({len(each) for each in made}) > 2  # also with some of that time
         assert not [each for each in made if len(each) < len(lines) and each[0].tape == late[0]]
 
+    def test_an_action_ends_by_itself_where_a_move_has_told_it_to(self) -> None:
+        lines = program(Run(ONE), Run(TWO, manners={"b": "stubborn"}), Finish("x2/a"), Fail("x2/b"), Fail("x9/a"))
+        made = [[line.move for line in made] for made in rewritten(lines, ["x1", "x2"])]
+        at_once = Run(TWO, manners={"a": "instant", "b": "stubborn"})
+        assert [Run(ONE), at_once, Fail("x2/b"), Fail("x9/a")] in made
+        assert [Run(ONE), Run(TWO, manners={"b": "abrupt"}), Finish("x2/a"), Fail("x9/a")] in made
+
+    def test_a_step_looks_at_all_of_the_input_and_less_is_given(self) -> None:
+        steps = [{**STEP, "parameters": {"x": "${input.n}"}}]
+        whole = [{**STEP, "parameters": {"x": "${input}"}}]
+        made = [made[0].move for made in rewritten(program(Run({"id": "w", "steps": steps}, {"n": 1, "m": 2})), ["x1"])]
+        assert Run({"id": "w", "steps": whole}, {"m": 2}) in made
+
     def test_two_starts_become_one(self) -> None:
         three = [STEP, {**STEP, "id": "b"}, {**STEP, "id": "c", "depends_on": ["b"]}]
         lines = program(Run(ONE), Run(TWO, {"a": 1}), Finish("x2/b"), Pause("x1"), Run(ONE), Cancel("x3"))
