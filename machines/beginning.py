@@ -15,8 +15,8 @@ from typing import Final
 from machines.case import Line
 from machines.moves import AddStep, Connect, Elapse, Move, Run
 from machines.parts import has_steps, names_of, parts, renamed
-from machines.plain_things import ABRUPT, AT_ONCE, PLAIN_RUN, with_a_step_more, with_an_argument_more, with_behaviours
-from machines.plainness import ROUND
+from machines.plain_things import AT_ONCE, PLAIN_RUN, with_a_step_more, with_an_argument_more, with_behaviours
+from machines.plainness import ABRUPT, ROUND
 from machines.rewriting import SIZES, Program, with_a_latency
 from machines.tape import PLAIN
 

@@ -5,7 +5,8 @@ Rule 2: what happens in asyncio's own order is plainer than what needs callbacks
 has. Then fewer moves and steps together come first, then fewer moves; then no graph, fewer connections, deviations and
 arguments, fewer slots; then plainer kinds of moves, and in the order of their kinds; then what they carry. (With moves
 alone first, a start of three steps, one of which lacks its input, would stand for *run, pause*: it is not plainer.)
-Rule 3: of values the shortest is the plainest, and of numbers 1, which is what everything is by default.
+Rule 3: of values the shortest is the plainest, and of numbers 1, which is what everything is by default. That an action
+raises at its call is the last that is said of it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 from machines.case import Line
-from machines.moves import MOVES, Move, to_json
+from machines.moves import MOVES, Manner, Move, to_json
 from machines.parts import CONNECTIONS, DEFINITIONS, STEPS, paths
 from machines.tape import LATENCIES, TICK, Tape
 
 Json: TypeAlias = Any
 Weight: TypeAlias = tuple[Any, ...]
 
+ABRUPT: Final[Manner] = "abrupt"
 _RANKS: Final = {name: rank for rank, name in enumerate(["Run", *(name for name in MOVES if name != "Run")])}
 _KEYS: Final = ("id", "action", "steps", "depends_on", "source", "target", "condition")
 """Keys that come first in an object that has them."""
@@ -94,7 +96,7 @@ def _shape(value: Json) -> Weight:
     if isinstance(value, int | float):
         return 2, value != 1, len(repr(value)), value
     if isinstance(value, str):
-        return 3, len(value), value
+        return 3, value == ABRUPT, len(value), value
     if isinstance(value, Mapping):
         return 5, len(value), [(_key(key), _shape(item)) for key, item in value.items()]
     return 4, len(value), [_shape(item) for item in value]
