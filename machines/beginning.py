@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import Final
 
 from machines.case import Line
-from machines.moves import AddStep, Connect, Elapse, Move, Run
+from machines.moves import ABRUPT, AT_ONCE, AddStep, Connect, Elapse, Move, Run
 from machines.parts import has_steps, names_of, parts, renamed
-from machines.plain_things import AT_ONCE, PLAIN_RUN, with_a_step_more, with_an_argument_more, with_behaviours
-from machines.plainness import ABRUPT, ROUND
+from machines.plain_things import PLAIN_RUN, with_a_step_more, with_an_argument_more, with_behaviours
+from machines.plainness import ROUND
 from machines.rewriting import SIZES, Program, with_a_latency
 from machines.tape import PLAIN
 

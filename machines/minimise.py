@@ -235,7 +235,10 @@ class _Search:
         return self._affordably(lambda: any(map(self._attempt_side_by_side, programs)))
 
     def _attempt_side_by_side(self, lines: Sequence[Line]) -> bool:
-        """Try a program; one that has no fewer steps also with slots for two, one with fewer of them with one slot."""
+        """Try a program; one that has no fewer steps also with slots for two, one with fewer of them with one slot.
+
+        A single step takes one slot, however many there are.
+        """
         if self.attempt(lines) or (self.limit > 1 and _steps(lines) < _steps(self.lines) and self.attempt(lines, 1)):
             return True
         more = self.limit < _SIDE_BY_SIDE and _steps(lines) != 1 and _steps(lines) >= _steps(self.lines)

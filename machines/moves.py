@@ -22,6 +22,8 @@ Json: TypeAlias = Any
 Manner: TypeAlias = Literal["gate", "instant", "stubborn", "abrupt"]
 """How an action behaves: waits for a move; returns at once; waits for a move even when it is cancelled; raises when it
 is first called, before anybody could await it (a compensation gives up as if cancelled), and then waits for a move."""
+AT_ONCE: Final[Manner] = "instant"
+ABRUPT: Final[Manner] = "abrupt"
 
 OUTPUT: Final = {"n": 1}
 """What an action returns if nothing else was said."""

@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from machines.moves import (
+    ABRUPT,
+    AT_ONCE,
     Cancel,
     Crash,
     Elapse,
@@ -32,7 +34,6 @@ from machines.moves import (
     Yield,
 )
 from machines.parts import has_steps, names_of, replaced, source_of
-from machines.plainness import ABRUPT
 from machines.rewriting import NAMES, Program
 
 Json: TypeAlias = Any
@@ -56,7 +57,6 @@ _SETTINGS: Final[Sequence[tuple[str, Json]]] = (
     ("rollback_on_cancel", True),
     ("max_concurrent_steps", 1),
 )
-AT_ONCE: Final[Manner] = "instant"
 _FAILING: Final = {"output_schema": {"required": ["a"]}}
 """What makes a step fail that ends at once."""
 _AGAIN: Final = {"retries": {"max_attempts": 2, "initial_interval": 0}}

@@ -18,14 +18,13 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 from machines.case import Line
-from machines.moves import MOVES, Manner, Move, to_json
+from machines.moves import ABRUPT, MOVES, Move, to_json
 from machines.parts import CONNECTIONS, DEFINITIONS, STEPS, paths
 from machines.tape import LATENCIES, TICK, Tape
 
 Json: TypeAlias = Any
 Weight: TypeAlias = tuple[Any, ...]
 
-ABRUPT: Final[Manner] = "abrupt"
 _RANKS: Final = {name: rank for rank, name in enumerate(["Run", *(name for name in MOVES if name != "Run")])}
 _KEYS: Final = ("id", "action", "steps", "depends_on", "source", "target", "condition")
 """Keys that come first in an object that has them."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from machines.case import Line
-from machines.moves import Convert, Fail, Finish, Manner, Move, Run, from_json, misfits, to_json
+from machines.moves import ABRUPT, AT_ONCE, Convert, Fail, Finish, Move, Run, from_json, misfits, to_json
 from machines.oddities import NO_JSON
 from machines.parts import (
     STEPS,
@@ -53,7 +53,7 @@ _WORDS: Final = {
     "at": ("now", "before", "after"),
     "fault": ("full", "busy", "io"),
     "statement": ("commit", "begin", "insert"),
-    "manners": ("instant", "abrupt", "stubborn"),
+    "manners": (AT_ONCE, ABRUPT, "stubborn"),
     "condition": ("1", "true", "false"),
 }
 """By argument: the words that it may be."""
@@ -278,7 +278,7 @@ def _ending_by_themselves(lines: Program, executions: Sequence[str]) -> Iterator
             if (run := started.get(execution, index)) < index:
                 start = lines[run].move
                 assert isinstance(start, Run)
-                manner: Manner = "abrupt" if isinstance(line.move, Fail) else "instant"
+                manner = ABRUPT if isinstance(line.move, Fail) else AT_ONCE
                 by_itself = replace(start, manners={**start.manners, action: manner})
                 rest = (*lines[:index], *lines[index + 1 :])
                 yield replaced(rest, run, replace(lines[run], move=by_itself))

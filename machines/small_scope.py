@@ -19,10 +19,10 @@ from typing import Final
 
 from machines.beginning import own_moves
 from machines.case import Line
-from machines.moves import AddStep, Connect, Elapse, Fail, Finish, Move, Run, to_json
+from machines.moves import ABRUPT, AT_ONCE, AddStep, Connect, Elapse, Fail, Finish, Move, Run, to_json
 from machines.parts import has_steps, names_of, parts, renamed
-from machines.plain_things import AT_ONCE, HARM, PLAIN_RUN, alphabet, with_an_argument_more, with_behaviours
-from machines.plainness import ABRUPT, ROUND
+from machines.plain_things import HARM, PLAIN_RUN, alphabet, with_an_argument_more, with_behaviours
+from machines.plainness import ROUND
 from machines.rewriting import Program, with_a_latency
 
 _FEW: Final = 4
